@@ -1,0 +1,9 @@
+"""The curricula: one file per family, imported as `macurr.curricula`."""
+
+if __name__ == "curricula":
+    raise ImportError(
+        "This folder was imported as the top-level package 'curricula', which would load every class twice, "
+        "the second time under another name. Import it as 'macurr.curricula'."
+    )
+
+__all__: list[str] = []

@@ -1,0 +1,12 @@
+"""The wrappers: environments that take tasks and report results, and curricula made for several agents.
+
+Imported as `macurr.wrappers`.
+"""
+
+if __name__ == "wrappers":
+    raise ImportError(
+        "This folder was imported as the top-level package 'wrappers', which would load every class twice, "
+        "the second time under another name. Import it as 'macurr.wrappers'."
+    )
+
+__all__: list[str] = []
