@@ -6,4 +6,6 @@ if __name__ == "curricula":
         "the second time under another name. Import it as 'macurr.curricula'."
     )
 
-__all__: list[str] = []
+from macurr.curricula.basic import Constant, DomainRandomization
+
+__all__ = ["Constant", "DomainRandomization"]

@@ -9,4 +9,21 @@ if __name__ == "wrappers":
         "the second time under another name. Import it as 'macurr.wrappers'."
     )
 
-__all__: list[str] = []
+from macurr.wrappers.sync import MultiProcessingSyncWrapper, PettingZooSyncWrapper
+from macurr.wrappers.tasks import (
+    OptionsTaskWrapper,
+    PettingZooTaskWrapper,
+    ReinitTaskWrapper,
+    SeedTaskWrapper,
+    TaskWrapper,
+)
+
+__all__ = [
+    "MultiProcessingSyncWrapper",
+    "OptionsTaskWrapper",
+    "PettingZooSyncWrapper",
+    "PettingZooTaskWrapper",
+    "ReinitTaskWrapper",
+    "SeedTaskWrapper",
+    "TaskWrapper",
+]

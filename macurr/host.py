@@ -1,0 +1,308 @@
+"""The one owner of a curriculum: it registers environments, routes their updates and hands out tasks."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from macurr.curriculum import Curriculum, check_state
+from macurr.errors import CurriculumError, StateError, UsageError
+from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, StepBatch, TaskProgress, Update
+
+__all__ = ["Assignment", "CurriculumHost", "Welcome"]
+
+
+class Assignment(NamedTuple):
+    """A task for one episode: as the curriculum knows it, and as the environment receives it."""
+
+    encoded: Any
+    decoded: Any
+
+
+class Welcome(NamedTuple):
+    """What an environment learns when it connects: its id, and which step fields it has to send."""
+
+    env_id: int
+    step_fields: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Env:
+    """What the host knows of a connected environment."""
+
+    spec: EnvSpec
+    current: Any = None
+    playing: bool = False
+    stock: deque[tuple[Any, int]] = field(
+        default_factory=deque
+    )  # tasks drawn ahead, with the version at the draw
+
+
+@dataclass(slots=True)
+class _Counters:
+    """Running totals; lags count updates applied between a task's draw and its use."""
+
+    updates: int = 0
+    steps: int = 0
+    episodes: int = 0
+    aborted: int = 0
+    tasks: int = 0
+    started: int = 0
+    lag_sum: int = 0
+    lag_max: int = 0
+    wait_sum: float = 0.0
+    wait_max: float = 0.0
+    lost_frames: int = 0
+
+
+class CurriculumHost:
+    """Owns a curriculum and serves it, one call at a time, to environments and to the learner.
+
+    Every call holds one lock. An exception that the curriculum raises while it handles an environment's request
+    ends the service: this call and all later ones raise `CurriculumError` with the original as the cause. What
+    the learner passes in wrongly is the learner's error alone and ends nothing.
+
+    Args:
+        curriculum: The curriculum; nobody else may call it from now on.
+        max_envs: Only the first that many environments send step updates; None for all.
+
+    Raises:
+        UsageError: `curriculum` is no curriculum, or `max_envs` is negative.
+    """
+
+    def __init__(self, curriculum: Curriculum, max_envs: int | None = None) -> None:
+        if not isinstance(curriculum, Curriculum):
+            raise UsageError(f"A host serves a macurr.Curriculum; got {curriculum!r}.")
+        if max_envs is not None and max_envs < 0:
+            raise UsageError(f"max_envs must be 0 or more, or None for all environments; got {max_envs}.")
+        self._curriculum = curriculum
+        self._max_envs = max_envs
+        self._lock = threading.RLock()
+        self._envs: dict[int, _Env] = {}
+        self._next_id = 0
+        self._returned: deque[Any] = deque()
+        self._failure: BaseException | None = None
+        self.closed = False
+        self.counters = _Counters()
+
+    # The learner's side
+
+    @contextmanager
+    def locked(self) -> Iterator[Curriculum]:
+        """The curriculum, for the time of a `with` block in which no environment is served.
+
+        Raises:
+            CurriculumError: the curriculum has failed before.
+        """
+        with self._lock:
+            self.check()
+            yield self._curriculum
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The exception that ended the service, or None."""
+        return self._failure
+
+    def fail(self, error: BaseException) -> None:
+        """End the service: from now on every call raises `CurriculumError` with this cause."""
+        self._failure = self._failure or error
+
+    def check(self) -> None:
+        """Raise what ended the service, if anything did.
+
+        Raises:
+            CurriculumError: the curriculum has failed; its exception is the cause.
+        """
+        if self._failure is not None:
+            raise CurriculumError(
+                f"{type(self._curriculum).__name__} failed and serves no more tasks: "
+                f"{type(self._failure).__name__}: {self._failure}"
+            ) from self._failure
+
+    def close(self) -> None:
+        """Serve no more environments. The learner may still read the curriculum."""
+        with self._lock:
+            self.closed = True
+
+    def metrics(self) -> dict[str, float]:
+        """The counters as numbers: updates applied, tasks out, lag in updates, waits in seconds."""
+        with self._lock:
+            c = self.counters
+            return {
+                "envs": float(len(self._envs)),
+                "updates_applied": float(c.updates),
+                "steps_applied": float(c.steps),
+                "episodes": float(c.episodes),
+                "aborted_episodes": float(c.aborted),
+                "tasks_drawn": float(c.tasks),
+                "tasks_outstanding": float(sum(e.playing + len(e.stock) for e in self._envs.values())),
+                "lag_mean": c.lag_sum / c.started if c.started else 0.0,
+                "lag_max": float(c.lag_max),
+                "reset_wait_mean": c.wait_sum / c.started if c.started else 0.0,
+                "reset_wait_max": c.wait_max,
+                "lost_frames": float(c.lost_frames),
+            }
+
+    # The environments' side
+
+    def connect(self, spec: EnvSpec) -> Welcome:
+        """Register an environment.
+
+        Returns:
+            Its id, never used before in this host's life, and the step fields it must send.
+
+        Raises:
+            UsageError: the curriculum cannot work with such an environment; nobody else is disturbed.
+            CurriculumError: the curriculum has failed before.
+        """
+        with self.locked() as curriculum:
+            env_id = self._next_id
+            curriculum.register_env(env_id, spec)
+            self._next_id += 1
+            self._envs[env_id] = _Env(spec)
+            sends = curriculum.requires_step_updates and (self._max_envs is None or env_id < self._max_envs)
+            return Welcome(env_id, curriculum.step_fields if sends else frozenset())
+
+    def disconnect(self, env_id: int) -> None:
+        """Forget an environment: its unfinished episode is aborted, its stock of tasks goes back."""
+        with self._serving() as curriculum:
+            env = self._envs.pop(env_id, None)
+            if env is None:
+                return
+            tasks = [task for task, _ in env.stock]
+            if env.playing:
+                self.counters.aborted += 1
+                tasks.insert(0, env.current)
+            for task in tasks:
+                curriculum.update_on_abort(task, env_id)
+            curriculum.unregister_env(env_id)
+
+    def draw(self, env_id: int, k: int, *, start: bool) -> list[Assignment]:
+        """Draw tasks for an environment.
+
+        Args:
+            env_id: The environment.
+            k: How many.
+            start: Whether the first of them is begun at once, rather than kept in stock.
+
+        Raises:
+            CurriculumError: the curriculum has failed, or fails now.
+        """
+        with self._lock:
+            env = self._env(env_id)
+            with self._serving() as curriculum:
+                back = [self._returned.popleft() for _ in range(min(k, len(self._returned)))]
+                tasks = back + (curriculum.sample(k - len(back)) if len(back) < k else [])
+                drawn = [Assignment(task, curriculum.task_space.decode(task)) for task in tasks]
+            self.counters.tasks += k
+            env.stock.extend((task, self.counters.updates) for task in tasks)
+            if start:
+                self.start(env_id)
+            return drawn
+
+    def start(self, env_id: int, wait: float = 0.0) -> None:
+        """Note that an environment begins the oldest task of its stock, having waited `wait` seconds for it."""
+        with self._lock:
+            env = self._env(env_id)
+            env.current, version = env.stock.popleft()
+            env.playing = True
+            c = self.counters
+            lag = c.updates - version
+            c.started += 1
+            c.lag_sum += lag
+            c.lag_max = max(c.lag_max, lag)
+            c.wait_sum += wait
+            c.wait_max = max(c.wait_max, wait)
+
+    def apply(self, update: Update) -> None:
+        """Apply one update.
+
+        Raises:
+            CurriculumError: the curriculum has failed, or fails now.
+        """
+        with self._lock:
+            self._count(update, self._env(update.env_id))
+            with self._serving() as curriculum:
+                _dispatch(curriculum, update)
+
+    def _count(self, update: Update, env: _Env) -> None:
+        self.counters.updates += 1
+        if isinstance(update, StepBatch):
+            self.counters.steps += len(update)
+        elif isinstance(update, EpisodeResult | EpisodeAborted):
+            env.playing = False
+            if isinstance(update, EpisodeResult):
+                self.counters.episodes += 1
+            else:
+                self.counters.aborted += 1
+
+    def _env(self, env_id: int) -> _Env:
+        env = self._envs.get(env_id)
+        if env is None:
+            raise UsageError(f"Environment {env_id} is not connected (connected: {sorted(self._envs)}).")
+        return env
+
+    @contextmanager
+    def _serving(self) -> Iterator[Curriculum]:
+        """Serve an environment: what the curriculum raises ends the service for everybody."""
+        with self._lock:
+            self.check()
+            try:
+                yield self._curriculum
+            except Exception as error:
+                self.fail(error)
+                self.check()
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curriculum's state, the counters, and the tasks that are out: drawn or played, not finished."""
+        with self.locked() as curriculum:
+            out = [
+                task
+                for env in self._envs.values()
+                for task in ([env.current] if env.playing else []) + [task for task, _ in env.stock]
+            ]
+            return {
+                "type": "CurriculumHost",
+                "curriculum": curriculum.state_dict(),
+                "outstanding": [*self._returned, *out],
+                "counters": {name: getattr(self.counters, name) for name in _Counters.__slots__},
+            }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`. The tasks that were out are handed out again, before any new ones.
+
+        Raises:
+            StateError: the state is not a host's, or not of this curriculum; nothing is changed.
+            UsageError: environments are connected already.
+        """
+        check_state(state, "CurriculumHost", {"curriculum", "outstanding", "counters"})
+        with self.locked() as curriculum:
+            if self._envs:
+                raise UsageError(
+                    f"{len(self._envs)} environments are connected; load a state before the first reset."
+                )
+            try:
+                counters = _Counters(**state["counters"])
+            except TypeError as error:
+                raise StateError(f"The host's counters are damaged: {error}.") from error
+            curriculum.load_state_dict(state["curriculum"])
+            self._returned = deque(curriculum.task_space.check(task) for task in state["outstanding"])
+            self.counters = counters
+
+
+def _dispatch(curriculum: Curriculum, update: Update) -> None:
+    match update:
+        case StepBatch():
+            curriculum.update_on_step_batch(update)
+        case EpisodeResult(task, env_id, episode_return, length, progress):
+            curriculum.update_on_episode(episode_return, length, task, progress, env_id=env_id)
+        case TaskProgress(task, env_id, progress):
+            curriculum.update_task_progress(task, progress, env_id=env_id)
+        case EpisodeAborted(task, env_id):
+            curriculum.update_on_abort(task, env_id=env_id)

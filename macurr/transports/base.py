@@ -1,0 +1,198 @@
+"""The protocol that every transport speaks, and the curriculum's face on the learner's side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self, override
+
+from macurr.curriculum import Curriculum, State
+from macurr.host import Assignment, CurriculumHost
+from macurr.messages import EnvSpec, StepBatch, Update
+
+__all__ = ["Components", "Link", "SyncedCurriculum"]
+
+
+@runtime_checkable
+class Link(Protocol):
+    """One environment's connection to the host."""
+
+    env_id: int
+    step_fields: frozenset[str]
+
+    def send(self, update: Update) -> None:
+        """Hand over one update. It is applied after everything this link has sent before.
+
+        Raises:
+            CurriculumError: the curriculum has failed.
+            CurriculumLost: the curriculum's owner is gone.
+            BacklogError: too many updates wait to be applied.
+            TransportError: the update cannot be sent as it is.
+        """
+
+    def request(self, k: int, *, start: bool) -> None:
+        """Ask for k tasks.
+
+        Args:
+            k: How many tasks are wanted.
+            start: The first of them is begun at once: it is drawn after everything sent before has been applied.
+        """
+
+    def started(self, wait: float) -> None:
+        """Tell that the oldest task asked for without `start` is begun, after `wait` seconds of waiting."""
+
+    def task(self) -> Assignment:
+        """The oldest task that was asked for; waits for it.
+
+        Raises:
+            TaskTimeoutError: none came within the transport's timeout.
+            CurriculumError: the curriculum has failed.
+            CurriculumLost: the curriculum's owner is gone.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection; an unfinished episode is aborted. May be called twice."""
+
+
+@runtime_checkable
+class Components(Protocol):
+    """The address of a curriculum: small, picklable, valid in every process that can reach the host."""
+
+    def connect(self, spec: EnvSpec) -> Link:
+        """Register one environment.
+
+        Raises:
+            UsageError: the curriculum cannot work with such an environment, or not from here.
+            CurriculumLost: nobody serves this address any more.
+        """
+
+
+class SyncedCurriculum(Curriculum):
+    """A hosted curriculum, for the learner: every call waits its turn among the environments' updates.
+
+    It is a context manager. Pickled, it becomes its `components`, so that an environment function that captures
+    it by mistake still reaches the real curriculum and never a copy.
+
+    Args:
+        host: The host that serves the curriculum.
+        components: The handle for environments.
+    """
+
+    def __init__(self, host: CurriculumHost, components: Components) -> None:
+        with host.locked() as curriculum:
+            super().__init__(curriculum.task_space)
+            self.rng = curriculum.rng
+            self.task_names = curriculum.task_names
+            self.stats = curriculum.stats
+            self.single_agent = curriculum.single_agent
+        self.host = host
+        self.components = components
+
+    def close(self) -> None:
+        """Apply everything that environments have sent, then stop serving. May be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        return _identity, (self.components,)
+
+    @override
+    @property
+    def requires_step_updates(self) -> bool:
+        with self.host.locked() as curriculum:
+            return curriculum.requires_step_updates
+
+    @override
+    @property
+    def step_fields(self) -> frozenset[str]:
+        with self.host.locked() as curriculum:
+            return curriculum.step_fields
+
+    @override
+    def register_env(self, env_id: int, spec: EnvSpec) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.register_env(env_id, spec)
+
+    @override
+    def unregister_env(self, env_id: int) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.unregister_env(env_id)
+
+    @override
+    def sample(self, k: int = 1) -> list[Any]:
+        with self.host.locked() as curriculum:
+            return curriculum.sample(k)
+
+    @override
+    def distribution(self) -> NDArray[np.float64] | None:
+        with self.host.locked() as curriculum:
+            return curriculum.distribution()
+
+    @override
+    def update_on_step(self, *args: Any, **kwargs: Any) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.update_on_step(*args, **kwargs)
+
+    @override
+    def update_on_step_batch(self, batch: StepBatch) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.update_on_step_batch(batch)
+
+    @override
+    def update_on_episode(self, *args: Any, **kwargs: Any) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.update_on_episode(*args, **kwargs)
+
+    @override
+    def update_on_abort(self, task: Any, env_id: int | None = None) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.update_on_abort(task, env_id)
+
+    @override
+    def update_task_progress(self, task: Any, progress: Any, env_id: int | None = None) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.update_task_progress(task, progress, env_id)
+
+    @override
+    def update_on_demand(self, metrics: Mapping[str, Any]) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.update_on_demand(metrics)
+
+    @override
+    def normalize(self, reward: float, task: Any) -> float:
+        with self.host.locked() as curriculum:
+            return curriculum.normalize(reward, task)
+
+    @override
+    def metrics(self) -> dict[str, float]:
+        """The curriculum's metrics, and the link's own under "sync/"."""
+        with self.host.locked() as curriculum:
+            own = {f"sync/{name}": value for name, value in self.link_metrics().items()}
+            return {**curriculum.metrics(), **own}
+
+    def link_metrics(self) -> dict[str, float]:
+        """The counters of the host, and what the transport adds to them."""
+        return self.host.metrics()
+
+    @override
+    def state_dict(self) -> State:
+        """The host's state: the curriculum, and the tasks that are out."""
+        return self.host.state_dict()
+
+    @override
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.host.load_state_dict(state)
+
+
+def _identity(components: Components) -> Components:
+    return components

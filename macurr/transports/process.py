@@ -1,0 +1,261 @@
+"""The process transport: environments in other processes of this machine, over a Unix socket.
+
+The handle is an address, so it can be pickled at any time, works under fork, spawn and forkserver, and survives
+being cloned: every environment opens its own connection at its first reset and gets its own id. The curriculum
+stays in the process that made it, served by one thread. A worker that dies is seen at once as end-of-file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import weakref
+from collections import deque
+from typing import Any
+
+from typing_extensions import override
+
+from macurr import errors
+from macurr.curriculum import Curriculum
+from macurr.errors import (
+    BacklogError,
+    CurriculumError,
+    CurriculumLost,
+    MacurrError,
+    TaskTimeoutError,
+    TransportError,
+    UsageError,
+)
+from macurr.host import Assignment, CurriculumHost
+from macurr.messages import EnvSpec, Update
+from macurr.transports.base import SyncedCurriculum
+from macurr.transports.server import CurriculumServer
+from macurr.transports.wire import CHUNK, Address, FrameReader, open_socket, pack
+
+__all__ = ["ProcessComponents", "ProcessLink", "make_multiprocessing_curriculum"]
+
+DEFAULT_MAXSIZE = 64
+
+
+class ProcessComponents:
+    """The address of a curriculum on this machine, with the settings of the link."""
+
+    def __init__(self, address: Address, timeout: float, maxsize: int) -> None:
+        self.address, self.timeout, self.maxsize = address, timeout, maxsize
+
+    def connect(self, spec: EnvSpec) -> ProcessLink:
+        """Register one environment.
+
+        Raises:
+            CurriculumLost: nobody listens at the address.
+            UsageError: the curriculum refuses the environment.
+            TransportError: the key does not fit.
+        """
+        return ProcessLink(self, spec)
+
+
+class ProcessLink:
+    """An environment's connection over a socket."""
+
+    def __init__(self, components: ProcessComponents, spec: EnvSpec) -> None:
+        self._timeout, self._maxsize = components.timeout, components.maxsize
+        try:
+            self._sock = open_socket(components.address, components.timeout)
+        except OSError as error:
+            if isinstance(error, TransportError):
+                raise
+            raise CurriculumLost(
+                f"No curriculum listens at the address of this handle ({error}). Make the environments while the "
+                "object that make_multiprocessing_curriculum returned is open, and call its start() if start=False."
+            ) from error
+        self._close_socket = weakref.finalize(self, self._sock.close)
+        self._reader = FrameReader()
+        self._tasks: deque[Assignment] = deque()
+        self._sent = self._applied = 0
+        self._wait: float | None = None
+        self._welcome: tuple[int, frozenset[str]] | None = None
+        self._write(pack("hello", spec))
+        self._read_until(lambda: self._welcome is not None, TaskTimeoutError, "the curriculum's welcome")
+        self.env_id, self.step_fields = self._welcome or (-1, frozenset())
+
+    def send(self, update: Update) -> None:
+        """Send one update; waits while `maxsize` updates of this environment are unapplied."""
+        try:
+            data = pack("update", update)
+        except Exception as error:  # pickle raises whatever an object's own methods raise
+            raise TransportError(
+                f"This {type(update).__name__} cannot be sent to another process: {error}. "
+                f"{_culprit(update)}Name such info keys in the sync wrapper's remove_keys."
+            ) from error
+        if self._sent - self._applied >= self._maxsize:
+            self._read_until(
+                lambda: self._sent - self._applied < self._maxsize, BacklogError, "updates to be applied"
+            )
+        self._write(data)
+        self._sent += 1
+
+    def request(self, k: int, *, start: bool) -> None:
+        """Ask for k tasks."""
+        self._write(pack("request", k, start, self._wait))
+        self._wait = None
+
+    def started(self, wait: float) -> None:
+        """Note that a task from the stock is begun; travels with the next request."""
+        self._wait = wait
+
+    def task(self) -> Assignment:
+        """The oldest task asked for."""
+        self._read_until(lambda: bool(self._tasks), TaskTimeoutError, "a task")
+        return self._tasks.popleft()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._close_socket()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._sock.settimeout(self._timeout)
+            self._sock.sendall(data)
+        except TimeoutError as error:
+            self.close()
+            raise BacklogError(self._late("room for updates")) from error
+        except OSError as error:
+            self._explain_loss(error)
+        except BaseException:
+            # Interrupted in the middle of a frame: nothing that follows could be read.
+            self.close()
+            raise
+
+    def _read_until(self, done: Any, late: type[MacurrError], what: str) -> None:
+        """Read until `done()`; what is already here costs no system call."""
+        deadline = 0.0
+        while not done():
+            now = time.monotonic()
+            deadline = deadline or now + self._timeout
+            if now >= deadline:
+                raise late(self._late(what))
+            self._sock.settimeout(deadline - now)
+            try:
+                data = self._sock.recv(CHUNK)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                self._explain_loss(error)
+            if not data:
+                self._explain_loss(None)
+            for frame in self._reader.feed(data):
+                self._take(*frame)
+
+    def _take(self, kind: str, *parts: Any) -> None:
+        if kind == "task":
+            self._tasks.append(Assignment(*parts))
+        elif kind == "applied":
+            self._applied = parts[0]
+        elif kind == "welcome":
+            self._welcome = (parts[0], parts[1])
+        else:
+            self.close()
+            name, message, trace = parts
+            kind_of_error = getattr(errors, name, CurriculumError)
+            raise kind_of_error(message) from CurriculumError(f"In the curriculum's process:\n{trace}")
+
+    def _explain_loss(self, error: OSError | None) -> None:
+        """Raise why the connection broke: what the host said last, or that it is gone."""
+        with contextlib.suppress(OSError):
+            self._sock.settimeout(0.0)
+            for frame in self._reader.feed(self._sock.recv(CHUNK)):
+                self._take(*frame)
+        self.close()
+        raise CurriculumLost(
+            "The process that owns the curriculum is gone, or the curriculum was closed while environments were "
+            "running. Close the environments first."
+        ) from error
+
+    def _late(self, what: str) -> str:
+        return (
+            f"Environment {self._welcome[0] if self._welcome else '(new)'} waited {self._timeout:g} s for {what}; "
+            f"{self._sent - self._applied} of its updates are under way (maxsize={self._maxsize}). The curriculum is "
+            "too slow or blocked: make its updates cheaper, send fewer (max_envs, step_fields), or raise timeout."
+        )
+
+
+class MultiProcessingCurriculum(SyncedCurriculum):
+    """A curriculum served to environments in other processes."""
+
+    def __init__(self, host: CurriculumHost, timeout: float, maxsize: int) -> None:
+        self._server = CurriculumServer(host, maxsize)
+        self._timeout = timeout
+        super().__init__(host, ProcessComponents(self._server.address, timeout, maxsize))
+        # Also at exit, also when nobody calls close(); never in a forked child.
+        self._finalizer = weakref.finalize(self, _stop, self._server, os.getpid(), timeout)
+
+    def start(self) -> None:
+        """Begin to serve. Environments that connect before wait for it."""
+        self._server.start()
+
+    @override
+    def close(self) -> None:
+        """Apply everything that environments have sent, then close their connections.
+
+        Raises:
+            TransportError: the curriculum is busy for longer than the timeout.
+        """
+        self._server.stop(self._timeout)
+        self.host.close()
+
+    @override
+    def link_metrics(self) -> dict[str, float]:
+        return {**super().link_metrics(), "queue_depth": float(self._server.queued)}
+
+
+def _stop(server: CurriculumServer, pid: int, timeout: float) -> None:
+    if os.getpid() == pid:
+        server.stop(timeout)
+
+
+def make_multiprocessing_curriculum(
+    curriculum: Curriculum,
+    start: bool = True,
+    timeout: float = 60.0,
+    maxsize: int = DEFAULT_MAXSIZE,
+    max_envs: int | None = None,
+) -> MultiProcessingCurriculum:
+    """Serve a curriculum to environments in any process of this machine.
+
+    Updates of one environment are applied in their order; those of several in the order of their arrival, which
+    is up to the operating system. For runs that repeat exactly, use `make_local_curriculum`.
+
+    Args:
+        curriculum: The curriculum; from now on only the returned object may call it.
+        start: Serve at once. Otherwise call `start()`; environments that connect before wait for it.
+        timeout: Seconds that an environment may wait for a task, or for room for its updates.
+        maxsize: Number of updates (step batches, episodes) that one environment may have under way; past it the
+            environment waits. Bounds the memory that a slow curriculum can cost.
+        max_envs: Only the first that many environments send step updates; None for all.
+
+    Returns:
+        The synced curriculum. Give its `components` to the environments' sync wrappers.
+
+    Raises:
+        UsageError: `timeout` or `maxsize` is not positive.
+    """
+    if timeout <= 0 or maxsize < 1:
+        raise UsageError(f"timeout and maxsize must be positive; got timeout={timeout}, maxsize={maxsize}.")
+    synced = MultiProcessingCurriculum(CurriculumHost(curriculum, max_envs), timeout, maxsize)
+    if start:
+        synced.start()
+    return synced
+
+
+def _culprit(update: Any) -> str:
+    """Name the first info that does not pickle."""
+    for step, infos in enumerate(getattr(update, "infos", ())):
+        for agent, info in infos.items():
+            for key, value in info.items():
+                try:
+                    pack(value)
+                except Exception:  # noqa: BLE001  # see send
+                    return f"It is infos[{agent!r}][{key!r}], a {type(value).__name__}, at step {step}. "
+    return ""

@@ -1,0 +1,171 @@
+"""Bytes between processes: addresses, frames, and the handshake that keeps strangers out.
+
+A frame is a four-byte length and a pickled tuple. Pickles are read only from peers that have proved, by an
+HMAC over the other side's random challenge, that they hold the curriculum's key; the proof is mutual, so neither
+side unpickles what a stranger wrote. No lock is shared: a peer killed in the middle of a frame harms only itself.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import pickle
+import secrets
+import socket
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from macurr.errors import TransportError
+
+__all__ = [
+    "CHALLENGE",
+    "DIGEST",
+    "Address",
+    "FrameReader",
+    "listen",
+    "open_socket",
+    "pack",
+    "proof",
+]
+
+CHALLENGE = 32
+"""Bytes of a challenge."""
+DIGEST = 32
+"""Bytes of a proof (HMAC-SHA256)."""
+CHUNK = 1 << 18
+"""Bytes read at a time."""
+LARGEST_FRAME = 1 << 31
+"""A longer length can only come from a damaged stream."""
+
+_LENGTH = struct.Struct("!I")
+
+
+class Address(NamedTuple):
+    """Where a curriculum listens, and the key that opens the door."""
+
+    kind: str
+    place: Any
+    key: bytes
+
+
+def listen() -> tuple[socket.socket, Address]:
+    """A listening socket on this machine, and its address.
+
+    Linux: a Unix socket in the abstract name space, which leaves no file behind however the process ends.
+    Elsewhere: a Unix socket in a private directory; without Unix sockets, a loopback port.
+    """
+    key = secrets.token_bytes(32)
+    if not hasattr(socket, "AF_UNIX"):
+        server = socket.create_server(("127.0.0.1", 0))
+        return server, Address("tcp", server.getsockname(), key)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if sys.platform == "linux":
+        place = f"\0macurr-{os.getpid()}-{secrets.token_hex(8)}"
+    else:
+        place = os.path.join(tempfile.mkdtemp(prefix="macurr-"), "s")  # noqa: PTH118  # AF_UNIX wants a str
+    server.bind(place)
+    server.listen(1024)
+    return server, Address("unix", place, key)
+
+
+def forget(address: Address) -> None:
+    """Remove what `listen` left in the file system, if anything."""
+    if address.kind == "unix" and not address.place.startswith("\0") and os.path.exists(address.place):  # noqa: PTH110
+        os.unlink(address.place)  # noqa: PTH108
+        os.rmdir(os.path.dirname(address.place))  # noqa: PTH106, PTH120
+
+
+def open_socket(address: Address, timeout: float) -> socket.socket:
+    """A connected and mutually authenticated socket.
+
+    Raises:
+        OSError: nobody listens there.
+        TransportError: the other side does not hold the key, or is no curriculum.
+    """
+    family = socket.AF_UNIX if address.kind == "unix" else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(address.place)
+        if address.kind == "tcp":
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _introduce(sock, address.key)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _introduce(sock: socket.socket, key: bytes) -> None:
+    theirs = _receive(sock, CHALLENGE)
+    ours = secrets.token_bytes(CHALLENGE)
+    sock.sendall(proof(key, b"env", theirs) + ours)
+    if not hmac.compare_digest(_receive(sock, DIGEST), proof(key, b"host", ours)):
+        raise TransportError(
+            "The curriculum at this address does not hold the key of this handle, so the handle is stale or the "
+            "address was taken over. Pass the components of the curriculum that is running now."
+        )
+
+
+def _receive(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = sock.recv(size - len(data))
+        if not more:
+            raise TransportError(
+                "The curriculum closed the connection while the environment introduced itself: this handle's key "
+                "does not fit. Pass the components of the curriculum that is running now."
+            )
+        data += more
+    return data
+
+
+def proof(key: bytes, role: bytes, challenge: bytes) -> bytes:
+    """The proof of holding `key` that a peer in `role` gives for a challenge."""
+    return hmac.digest(key, role + challenge, "sha256")
+
+
+def pack(*parts: Any) -> bytes:
+    """One frame.
+
+    Raises:
+        Exception: whatever pickling raises for parts that cannot be pickled.
+    """
+    body = pickle.dumps(parts, protocol=5)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameReader:
+    """Cuts a byte stream into frames. Bytes of an incomplete frame wait for the rest."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[Any, ...]]:
+        """Take in bytes; yield the frames that they complete.
+
+        Raises:
+            TransportError: the bytes are no frames.
+        """
+        self._buffer += data
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(self._buffer, start)
+            if size > LARGEST_FRAME:
+                raise TransportError(f"The stream announces a frame of {size} bytes: it is damaged.")
+            end = start + _LENGTH.size + size
+            if len(self._buffer) < end:
+                break
+            with memoryview(self._buffer) as view, view[start + _LENGTH.size : end] as body:
+                frame = pickle.loads(body)
+            start = end
+            yield frame
+        del self._buffer[:start]
+
+    @property
+    def torn(self) -> bool:
+        """Whether bytes of an incomplete frame are left."""
+        return bool(self._buffer)

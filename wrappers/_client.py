@@ -1,0 +1,220 @@
+"""The environment's side of a curriculum: tasks in, updates out, whatever kind of environment it is."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from macurr.curriculum import Curriculum
+from macurr.errors import UsageError
+from macurr.host import Assignment
+from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, TaskProgress
+from macurr.transports.base import Components, Link, SyncedCurriculum
+from macurr.wrappers._recorder import Recorder
+
+
+class TaskClient:
+    """Fetches one environment's tasks and sends its updates.
+
+    It connects at the first reset. A copy of it, made by pickling, deep copy or fork, connects anew and so
+    becomes an environment of its own.
+
+    Args:
+        components: The curriculum's handle.
+        spec: Who plays.
+        batch_size: Steps in a batch.
+        buffer_size: Tasks fetched ahead.
+        remove_keys: Keys of infos that are never sent.
+
+    Raises:
+        UsageError: no handle, or sizes out of range.
+    """
+
+    def __init__(
+        self, components: Any, spec: EnvSpec, *, batch_size: int, buffer_size: int, remove_keys: Iterable[str]
+    ) -> None:
+        if batch_size < 1 or buffer_size < 0:
+            raise UsageError(
+                f"batch_size must be at least 1 and buffer_size at least 0; got {batch_size} and {buffer_size}."
+            )
+        self._components = _handle(components)
+        self.spec = spec
+        self._batch_size, self._buffer_size = batch_size, buffer_size
+        self._remove_keys = frozenset(remove_keys)
+        self._disconnected()
+
+    def _disconnected(self) -> None:
+        self._link: Link | None = None
+        self._pid = os.getpid()
+        self._ahead = 0
+        self._recorder: Recorder | None = None
+        self._assignment: Assignment | None = None
+        self._progress: dict[str, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        fresh = ("_link", "_recorder", "_assignment", "_progress", "_ahead", "_pid")
+        return {key: value for key, value in self.__dict__.items() if key not in fresh}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._disconnected()
+
+    @property
+    def env_id(self) -> int | None:
+        """The environment's id; None before it has connected."""
+        return None if self._link is None else self._link.env_id
+
+    @property
+    def task(self) -> Any:
+        """The encoded task of the current episode; None before the first reset."""
+        return None if self._assignment is None else self._assignment.encoded
+
+    @property
+    def playing(self) -> bool:
+        """Whether an episode is under way."""
+        return self._assignment is not None and self._recorder is not None and self._pid == os.getpid()
+
+    def reset(self) -> Assignment:
+        """The task of the episode that begins.
+
+        An episode that was under way is aborted: its steps are sent, and its task goes back. A reset before the
+        first step changes nothing: the same task is played.
+        """
+        if self._pid != os.getpid() and self._link is not None:
+            self._link.close()
+            self._disconnected()
+        if self._assignment is not None:
+            if self._recorder is None or self._recorder.steps == 0:
+                return self._assignment
+            self._send_steps(ends=False)
+            self._send(EpisodeAborted(self._assignment.encoded, self._connected().env_id))
+        self._assignment = None  # a failed fetch must not leave the old task in place
+        self._assignment = self._next()
+        return self._assignment
+
+    def begin(self, observations: Mapping[str, Any]) -> None:
+        """Start recording, from what the agents see at the start of the episode."""
+        if self._recorder is None:
+            link = self._connected()
+            self._recorder = Recorder(
+                link.env_id, self.spec, link.step_fields, self._batch_size, self._remove_keys
+            )
+        self._progress = dict.fromkeys(self.spec.possible_agents, 0.0)
+        self._recorder.begin(self.task, observations)
+
+    def add(
+        self,
+        observations: Mapping[str, Any],
+        rewards: Mapping[str, float],
+        terminations: Mapping[str, bool],
+        truncations: Mapping[str, bool],
+        infos: Mapping[str, Any],
+    ) -> None:
+        """Record one step."""
+        recorder = self._recorder
+        if recorder is None:
+            raise UsageError("The environment was stepped before its first reset. Call reset() first.")
+        if recorder.add(observations, rewards, terminations, truncations, infos, self._progress):
+            self._send_steps(ends=False)
+
+    def report_progress(self, progress: Mapping[str, float]) -> None:
+        """Send the agents' task completion if it has changed."""
+        if any(self._progress.get(agent) != value for agent, value in progress.items()):
+            self._progress.update((agent, float(value)) for agent, value in progress.items())
+            self._send_steps(ends=False)
+            self._send(TaskProgress(self.task, self._connected().env_id, self._plain(self._progress)))
+
+    @property
+    def completed(self) -> bool:
+        """Whether every agent has completed the task."""
+        return bool(self._progress) and min(self._progress.values()) >= 1.0
+
+    def end(self) -> None:
+        """Send the last steps and the episode's result."""
+        if self._assignment is None or self._recorder is None:
+            return
+        self._send_steps(ends=True)
+        recorder = self._recorder
+        result = EpisodeResult(
+            self._assignment.encoded,
+            self._connected().env_id,
+            self._plain(recorder.returns),
+            recorder.length,
+            self._plain(self._progress),
+        )
+        self._assignment = None
+        self._send(result)
+
+    def close(self) -> None:
+        """Abort what is under way and disconnect. May be called twice."""
+        if self._link is not None:
+            self._link.close()
+        self._disconnected()
+
+    def _next(self) -> Assignment:
+        link = self._connected()
+        if self._ahead:
+            begun = time.perf_counter()
+            assignment = link.task()
+            self._ahead -= 1
+            link.started(time.perf_counter() - begun)
+        else:
+            link.request(1, start=True)
+            assignment = link.task()
+        missing = self._buffer_size - self._ahead
+        if missing > 0:
+            link.request(missing, start=False)
+            self._ahead += missing
+        return assignment
+
+    def _connected(self) -> Link:
+        if self._link is None:
+            self._link = self._components.connect(self.spec)
+        return self._link
+
+    def _send_steps(self, *, ends: bool) -> None:
+        batch = None if self._recorder is None else self._recorder.flush(ends=ends)
+        if batch is not None:
+            self._send(batch)
+
+    def _send(self, update: Any) -> None:
+        self._connected().send(update)
+
+    def _plain(self, by_agent: Mapping[str, float]) -> Any:
+        """What curricula read: a mapping by agent, or the only agent's value."""
+        return by_agent[self.spec.possible_agents[0]] if self.spec.single_agent else dict(by_agent)
+
+
+def _handle(components: Any) -> Components:
+    if isinstance(components, SyncedCurriculum):
+        return components.components
+    if isinstance(components, Curriculum):
+        raise UsageError(
+            f"A sync wrapper needs a handle, not the {type(components).__name__} itself, of which every worker "
+            "would get a copy. Use make_local_curriculum(...) or make_multiprocessing_curriculum(...) and pass its "
+            "components."
+        )
+    if not isinstance(components, Components):
+        raise UsageError(f"A sync wrapper needs the components of a synced curriculum; got {components!r}.")
+    return components
+
+
+def task_info(task: Any, agents: Iterable[str]) -> dict[str, Any]:
+    """What `infos[agent]["task"]` holds: the encoded task as numbers; the agent's own where each has one."""
+    agents = list(agents)
+    if isinstance(task, Mapping) and task and all(agent in agents for agent in task):
+        return {agent: _numbers(task[agent]) for agent in agents if agent in task}
+    numbers = _numbers(task)
+    return dict.fromkeys(agents, numbers)
+
+
+def _numbers(task: Any) -> Any:
+    """An encoded task as an int, a float or a flat array: frameworks refuse other things in infos."""
+    if isinstance(task, int | float | np.number | np.ndarray):
+        return task
+    parts = task.values() if isinstance(task, Mapping) else task
+    return np.concatenate([np.ravel(_numbers(part)) for part in parts])

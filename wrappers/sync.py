@@ -1,0 +1,168 @@
+"""Sync wrappers: an environment that fetches its task at each reset and sends its updates to the curriculum."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pettingzoo import ParallelEnv
+from pettingzoo.utils import BaseParallelWrapper
+
+from macurr.errors import UsageError
+from macurr.messages import EnvSpec
+from macurr.wrappers._client import TaskClient, task_info
+
+__all__ = ["MultiProcessingSyncWrapper", "PettingZooSyncWrapper"]
+
+
+class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
+    """Connects a PettingZoo Parallel environment to a curriculum.
+
+    Put it right on the environment (on its task wrapper, such as `SeedTaskWrapper`) and under every SuperSuit
+    wrapper: there it sees the true returns, lengths and endings. At each reset it fetches a task and passes it on
+    as `options["task"]`, or as `new_task` where the environment's `reset` takes that. The environment is
+    otherwise unchanged; `infos[agent]["task"]` holds the encoded task as numbers.
+
+    It connects at the first reset, so it can be pickled, cloned and forked: every copy is an environment of its
+    own. A reset before the first step plays the same task again; a reset in mid-episode aborts the episode.
+
+    Args:
+        env: The environment.
+        components: `curriculum.components` of a synced curriculum.
+        batch_size: Steps sent together. Only what the curriculum reads is sent.
+        buffer_size: Tasks fetched ahead. 0: the task is drawn at the reset, after this environment's last result
+            has been applied. 1: it is drawn at the reset before, and a reset need not wait.
+        learners: The agents whose experience trains the live policy; all of them by default.
+        remove_keys: Keys of infos that are never sent, such as those that cannot be pickled.
+        change_task_on_completion: Change to a new task in mid-episode once every agent's `task_completion` is 1,
+            by the environment's `change_task`. The finished part is reported as an episode of its task.
+        info_keys: Whether to add `"task"` to the agents' infos.
+
+    Raises:
+        UsageError: not a Parallel environment, not a handle, unknown learners or sizes out of range.
+    """
+
+    def __init__(
+        self,
+        env: ParallelEnv[str, Any, Any],
+        components: Any,
+        batch_size: int = 128,
+        buffer_size: int = 1,
+        learners: Sequence[str] | None = None,
+        remove_keys: Iterable[str] = (),
+        change_task_on_completion: bool = False,
+        info_keys: bool = True,
+    ) -> None:
+        _check_parallel(env)
+        super().__init__(env)
+        agents = tuple(env.possible_agents)
+        self._client = TaskClient(
+            components,
+            EnvSpec(agents, agents if learners is None else tuple(learners)),
+            batch_size=batch_size,
+            buffer_size=buffer_size,
+            remove_keys=remove_keys,
+        )
+        self._info_keys = info_keys
+        self._task_infos: dict[str, Any] = {}
+        self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
+        self._changes_task = change_task_on_completion
+        if change_task_on_completion and not hasattr(env, "change_task"):
+            raise UsageError(
+                f"change_task_on_completion needs an environment with change_task(task); {env} has none. Subclass "
+                "PettingZooTaskWrapper to give it one."
+            )
+
+    @property
+    def env_id(self) -> int | None:
+        """The id that the curriculum gave this environment; None before the first reset."""
+        return self._client.env_id
+
+    @property
+    def task(self) -> Any:
+        """The encoded task of this episode; None between episodes."""
+        return self._client.task
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Fetch the next task and begin its episode.
+
+        Raises:
+            TaskTimeoutError: no task came in time.
+            CurriculumError: the curriculum has failed.
+            CurriculumLost: the curriculum is gone.
+        """
+        assignment = self._client.reset()
+        if self._takes_new_task:
+            kwargs: dict[str, Any] = {"new_task": assignment.decoded}
+        else:
+            kwargs, options = {}, {**(options or {}), "task": assignment.decoded}
+        observations, infos = self.env.reset(seed=seed, options=options, **kwargs)
+        self._client.begin(observations)
+        self._task_infos = task_info(assignment.encoded, self._client.spec.possible_agents)
+        if self._info_keys:
+            self._annotate(infos, observations)
+        return observations, infos
+
+    def step(
+        self, actions: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
+        """Step the environment and record what came of it."""
+        result = observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        completion = {
+            agent: info["task_completion"] for agent, info in infos.items() if "task_completion" in info
+        }
+        self._client.add(observations, rewards, terminations, truncations, infos)
+        if completion:
+            self._client.report_progress(completion)
+        if self._info_keys:
+            self._annotate(infos, rewards)
+        if (True in terminations.values() or True in truncations.values()) and self._over(
+            terminations, truncations
+        ):
+            self._client.end()
+        elif self._changes_task and self._client.completed:
+            self._change_task(observations)
+        return result
+
+    def close(self) -> None:
+        """Disconnect from the curriculum and close the environment."""
+        self._client.close()
+        super().close()
+
+    def _over(self, terminations: Mapping[str, bool], truncations: Mapping[str, bool]) -> bool:
+        # Some environments drop finished agents from `agents` at once, others only at the next reset.
+        return all(terminations.get(agent) or truncations.get(agent) for agent in self.env.agents)
+
+    def _annotate(self, infos: dict[str, Any], agents: Iterable[str]) -> None:
+        for agent in agents:
+            if agent in self._task_infos:
+                if agent not in infos:
+                    infos[agent] = {}
+                infos[agent]["task"] = self._task_infos[agent]
+
+    def _change_task(self, observations: Mapping[str, Any]) -> None:
+        self._client.end()
+        assignment = self._client.reset()
+        self.env.change_task(assignment.decoded)
+        self._client.begin(observations)
+        self._task_infos = task_info(assignment.encoded, self._client.spec.possible_agents)
+
+
+MultiProcessingSyncWrapper = PettingZooSyncWrapper
+"""The same class under the name that users of other curriculum libraries know."""
+
+
+def _check_parallel(env: Any) -> None:
+    if isinstance(env, ParallelEnv):
+        return
+    hint = "Wrap a PettingZoo ParallelEnv."
+    if hasattr(env, "agent_iter"):
+        hint = (
+            "It is turn-based (AEC): use AECSyncWrapper, or convert it with pettingzoo.utils.aec_to_parallel."
+        )
+    elif hasattr(env, "observation_space") and not hasattr(env, "possible_agents"):
+        hint = "It has a single agent: use GymnasiumSyncWrapper."
+    raise UsageError(f"PettingZooSyncWrapper needs a PettingZoo ParallelEnv; got {env!r}. {hint}")
