@@ -1,0 +1,48 @@
+"""Settings and checks of the whole test run."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+# Before NumPy or torch is imported, and inherited by every process that a test starts: two test workers on two
+# cores have no room for a thread pool each. No window and no greeting from pygame.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"
+os.environ["SDL_VIDEODRIVER"] = "dummy"
+
+import hypothesis
+import numpy as np
+import pytest
+
+# The same examples on every run, and no deadline: a busy machine is not a failure.
+hypothesis.settings.register_profile("macurr", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("macurr")
+
+_GRACE = 10.0  # seconds for what a test has closed to end
+
+
+def _extra_threads(before):
+    return [t for t in threading.enumerate() if t not in before and t.is_alive() and not t.daemon]
+
+
+def _extra_children(before):
+    return [child for child in multiprocessing.active_children() if child.pid not in before]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind():
+    """A test leaves no process and no thread running, and no global setting changed."""
+    threads = set(threading.enumerate())
+    children = {child.pid for child in multiprocessing.active_children()}
+    settings = np.geterr(), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    yield
+    deadline = time.monotonic() + _GRACE
+    while (_extra_threads(threads) or _extra_children(children)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _extra_threads(threads), "a thread of this test still runs"
+    assert not _extra_children(children), "a process of this test still runs"
+    assert settings == (np.geterr(), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))

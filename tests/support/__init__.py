@@ -1,0 +1,1 @@
+"""Small environments, curricula and helpers that several tests use."""

@@ -1,0 +1,14 @@
+"""Every example runs to its end, in a directory that is not the repository's."""
+
+import pytest
+
+from tests.support.scripts import ROOT, assert_succeeded, run_python
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_example_runs(example, tmp_path):
+    result = run_python([example, "--smoke"], cwd=tmp_path, timeout=60)
+    assert_succeeded(result)
+    assert result.stdout.strip(), "an example shows its reader something"
