@@ -52,8 +52,8 @@ def _commands(block):
     lines = re.sub(r"\\\n", " ", block.text).splitlines()
     if block.language == "console":
         lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    parsed = [shlex.join(shlex.split(line, comments=True)) and line for line in lines]
-    return [line.partition(" #")[0].strip() for line in parsed if line]
+    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
+    return [line for line in lines if line]
 
 
 COMMANDS = [
