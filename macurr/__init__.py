@@ -27,6 +27,7 @@ from macurr.errors import (
     TransportError,
     UsageError,
 )
+from macurr.evaluator import Evaluator
 from macurr.host import CurriculumHost
 from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, StepBatch, TaskProgress
 from macurr.spaces import (
@@ -56,6 +57,7 @@ __all__ = [
     "EnvSpec",
     "EpisodeAborted",
     "EpisodeResult",
+    "Evaluator",
     "MacurrError",
     "MissingDependencyError",
     "MultiDiscreteTaskSpace",

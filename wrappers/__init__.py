@@ -9,6 +9,8 @@ if __name__ == "wrappers":
         "the second time under another name. Import it as 'macurr.wrappers'."
     )
 
+from macurr.wrappers.aec import AECSyncWrapper
+from macurr.wrappers.gym import GymnasiumSyncWrapper
 from macurr.wrappers.sync import MultiProcessingSyncWrapper, PettingZooSyncWrapper
 from macurr.wrappers.tasks import (
     OptionsTaskWrapper,
@@ -19,6 +21,8 @@ from macurr.wrappers.tasks import (
 )
 
 __all__ = [
+    "AECSyncWrapper",
+    "GymnasiumSyncWrapper",
     "MultiProcessingSyncWrapper",
     "OptionsTaskWrapper",
     "PettingZooSyncWrapper",

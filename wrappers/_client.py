@@ -53,10 +53,11 @@ class TaskClient:
         self._ahead = 0
         self._recorder: Recorder | None = None
         self._assignment: Assignment | None = None
-        self._progress: dict[str, float] = {}
+        self.progress: dict[str, float] = {}
+        self.__dict__.pop("record", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        fresh = ("_link", "_recorder", "_assignment", "_progress", "_ahead", "_pid")
+        fresh = ("_link", "_recorder", "_assignment", "progress", "_ahead", "_pid", "record")
         return {key: value for key, value in self.__dict__.items() if key not in fresh}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -90,7 +91,7 @@ class TaskClient:
         if self._assignment is not None:
             if self._recorder is None or self._recorder.steps == 0:
                 return self._assignment
-            self._send_steps(ends=False)
+            self.send_steps(ends=False)
             self._send(EpisodeAborted(self._assignment.encoded, self._connected().env_id))
         self._assignment = None  # a failed fetch must not leave the old task in place
         self._assignment = self._next()
@@ -101,50 +102,74 @@ class TaskClient:
         if self._recorder is None:
             link = self._connected()
             self._recorder = Recorder(
-                link.env_id, self.spec, link.step_fields, self._batch_size, self._remove_keys
+                link.env_id, self.spec, link.step_fields, self._batch_size, self._remove_keys, self.progress
             )
-        self._progress = dict.fromkeys(self.spec.possible_agents, 0.0)
+            self.record = self._recorder.add  # type: ignore[method-assign]  # one call less per step
+        self.progress.update(dict.fromkeys(self.spec.possible_agents, 0.0))
         self._recorder.begin(self.task, observations)
 
-    def add(
+    def record(
         self,
         observations: Mapping[str, Any],
         rewards: Mapping[str, float],
         terminations: Mapping[str, bool],
         truncations: Mapping[str, bool],
         infos: Mapping[str, Any],
-    ) -> None:
-        """Record one step."""
-        recorder = self._recorder
-        if recorder is None:
-            raise UsageError("The environment was stepped before its first reset. Call reset() first.")
-        if recorder.add(observations, rewards, terminations, truncations, infos, self._progress):
-            self._send_steps(ends=False)
+    ) -> bool:
+        """Record one step; whether it is time to send.
 
-    def report_progress(self, progress: Mapping[str, float]) -> None:
-        """Send the agents' task completion if it has changed."""
-        if any(self._progress.get(agent) != value for agent, value in progress.items()):
-            self._progress.update((agent, float(value)) for agent, value in progress.items())
-            self._send_steps(ends=False)
-            self._send(TaskProgress(self.task, self._connected().env_id, self._plain(self._progress)))
+        Raises:
+            UsageError: no episode has begun.
+        """
+        raise UsageError("The environment was stepped before its first reset. Call reset() first.")
+
+    @property
+    def observing(self) -> bool:
+        """Whether the curriculum reads observations."""
+        return self._link is not None and "observations" in self._link.step_fields
+
+    def see(self, observations: Mapping[str, Any]) -> None:
+        """Note what agents see before they act, where that is not known from their last step."""
+        if self._recorder is not None:
+            self._recorder.see(observations)
+
+    def add_returns(self, rewards: Mapping[str, float]) -> None:
+        """Add to the returns what was paid outside of any step."""
+        if self._recorder is not None:
+            for agent, reward in rewards.items():
+                self._recorder.returns[agent] += reward
+
+    def note_progress(self, infos: Mapping[str, Any]) -> bool:
+        """Take the agents' `task_completion` from their infos; whether it has changed."""
+        changed = False
+        for agent, before in self.progress.items():
+            now = infos[agent].get("task_completion") if agent in infos else None
+            if now is not None and now != before:
+                self.progress[agent], changed = float(now), True
+        return changed
+
+    def send_progress(self) -> None:
+        """Send the agents' task completion, after the steps that led to it."""
+        self.send_steps(ends=False)
+        self._send(TaskProgress(self.task, self._connected().env_id, self._plain(self.progress)))
 
     @property
     def completed(self) -> bool:
         """Whether every agent has completed the task."""
-        return bool(self._progress) and min(self._progress.values()) >= 1.0
+        return bool(self.progress) and min(self.progress.values()) >= 1.0
 
     def end(self) -> None:
         """Send the last steps and the episode's result."""
         if self._assignment is None or self._recorder is None:
             return
-        self._send_steps(ends=True)
+        self.send_steps(ends=True)
         recorder = self._recorder
         result = EpisodeResult(
             self._assignment.encoded,
             self._connected().env_id,
-            self._plain(recorder.returns),
+            self._plain({agent: recorder.returns[agent] for agent in self.spec.possible_agents}),
             recorder.length,
-            self._plain(self._progress),
+            self._plain(self.progress),
         )
         self._assignment = None
         self._send(result)
@@ -176,7 +201,8 @@ class TaskClient:
             self._link = self._components.connect(self.spec)
         return self._link
 
-    def _send_steps(self, *, ends: bool) -> None:
+    def send_steps(self, *, ends: bool) -> None:
+        """Send what has been recorded since the last time."""
         batch = None if self._recorder is None else self._recorder.flush(ends=ends)
         if batch is not None:
             self._send(batch)

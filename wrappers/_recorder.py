@@ -27,36 +27,50 @@ class Recorder:
         fields: Which step fields the curriculum reads; none: only returns and lengths are kept.
         batch_size: Steps in a batch.
         remove_keys: Keys of infos that are never sent.
+        progress: The agents' task completion, as it is now; read at each step.
     """
 
     def __init__(
-        self, env_id: int, spec: EnvSpec, fields: frozenset[str], batch_size: int, remove_keys: frozenset[str]
+        self,
+        env_id: int,
+        spec: EnvSpec,
+        fields: frozenset[str],
+        batch_size: int,
+        remove_keys: frozenset[str],
+        progress: Mapping[str, float],
     ) -> None:
         self._env_id, self._spec, self._batch_size = env_id, spec, batch_size
         self._agents = spec.possible_agents
-        self._dones = bool(fields)
         self._observing = "observations" in fields
         self._informing = "infos" in fields
         self._progressing = "progress" in fields
+        self._now = progress
         self._remove_keys = remove_keys
         self._seen: dict[str, Any] = {}
         self._starts = True
         self.task: Any = None
         self.length = 0
         self.returns: dict[str, float] = {}
+        self._most = batch_size
+        if not fields:
+            self.add = self._add_returns  # type: ignore[method-assign]  # decided once, not at each step
         self._clear()
 
     def begin(self, task: Any, observations: Mapping[str, Any]) -> None:
         """Start an episode, or a new task within one, from what the agents see now."""
         self.task = task
         self.length = 0
-        self.returns = dict.fromkeys(self._agents, 0.0)
+        self.returns = _Returns.fromkeys(self._agents, 0.0)
         self._starts = True
         self._clear()
         if self._observing:
             self._seen = {agent: _copied(seen) for agent, seen in observations.items()}
             size = max(1, sum(_size(seen) for seen in self._seen.values()))
             self._most = min(self._batch_size, max(1, LARGEST_BATCH // size))
+
+    def see(self, observations: Mapping[str, Any]) -> None:
+        """Note what agents see before their next step."""
+        self._seen.update((agent, _copied(seen)) for agent, seen in observations.items())
 
     def add(
         self,
@@ -65,21 +79,29 @@ class Recorder:
         terminations: Mapping[str, bool],
         truncations: Mapping[str, bool],
         infos: Mapping[str, Any],
-        progress: Mapping[str, float],
     ) -> bool:
         """Record one step; returns whether the batch is full."""
         self._rewards.append(dict(rewards))
-        if self._dones:
-            self._terminations.append(dict(terminations))
-            self._truncations.append(dict(truncations))
-            if self._observing:
-                self._before.append({agent: self._seen.get(agent) for agent in rewards})
-                self._seen.update((agent, _copied(seen)) for agent, seen in observations.items())
-            if self._informing:
-                self._infos.append({agent: self._kept(info) for agent, info in infos.items()})
-            if self._progressing:
-                self._progress.append(dict(progress))
+        self._terminations.append(dict(terminations))
+        self._truncations.append(dict(truncations))
+        if self._observing:
+            self._before.append({agent: self._seen.get(agent) for agent in rewards})
+            self.see(observations)
+        if self._informing:
+            self._infos.append({agent: self._kept(info) for agent, info in infos.items()})
+        if self._progressing:
+            self._progress.append(dict(self._now))
         return len(self._rewards) >= self._most
+
+    def _add_returns(
+        self, observations: Any, rewards: Mapping[str, float], terminations: Any, truncations: Any, infos: Any
+    ) -> bool:
+        """Record one step for a curriculum that reads no steps."""
+        self.length += 1
+        returns = self.returns
+        for agent, reward in rewards.items():
+            returns[agent] += float(reward)
+        return False
 
     def flush(self, *, ends: bool) -> StepBatch | None:
         """Pack what has been recorded since the last flush.
@@ -97,7 +119,7 @@ class Recorder:
         for agent, total in zip(self._agents, values.sum(axis=0).tolist(), strict=True):
             self.returns[agent] += total
         self.length += steps
-        batch = self._batch(values, active, ends) if self._dones else None
+        batch = self._batch(values, active, ends)
         self._starts = False
         self._clear()
         return batch
@@ -133,7 +155,8 @@ class Recorder:
         if all(map(self._agents.__eq__, map(tuple, rows))):  # everybody alive, in order: no lookups
             values = chain.from_iterable(map(dict.values, rows))
             return np.fromiter(values, dtype, shape[0] * shape[1]).reshape(shape), np.ones(shape, dtype=bool)
-        grid, held = np.full(shape, missing, dtype), np.zeros(shape, dtype=bool)
+        grid: NDArray[Any] = np.full(shape, missing, dtype)
+        held = np.zeros(shape, dtype=bool)
         column = {agent: a for a, agent in enumerate(self._agents)}
         for t, row in enumerate(rows):
             for agent, value in row.items():
@@ -151,13 +174,19 @@ class Recorder:
         return {key: value for key, value in info.items() if key not in self._remove_keys}
 
     def _clear(self) -> None:
-        self._most = getattr(self, "_most", self._batch_size)
         self._rewards: list[dict[str, float]] = []
         self._terminations: list[dict[str, bool]] = []
         self._truncations: list[dict[str, bool]] = []
         self._before: list[dict[str, Any]] = []
         self._infos: list[dict[str, Any]] = []
         self._progress: list[dict[str, float]] = []
+
+
+class _Returns(dict[str, float]):
+    """Sums by agent; further keys that PettingZoo allows, such as "common", are summed and left out later."""
+
+    def __missing__(self, key: str) -> float:
+        return 0.0
 
 
 def _copied(observation: Any) -> Any:

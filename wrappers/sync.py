@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pettingzoo import ParallelEnv
-from pettingzoo.utils import BaseParallelWrapper
+from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 
 from macurr.errors import UsageError
+from macurr.host import Assignment
 from macurr.messages import EnvSpec
 from macurr.wrappers._client import TaskClient, task_info
 
@@ -64,6 +65,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
             buffer_size=buffer_size,
             remove_keys=remove_keys,
         )
+        self._task_env: Any = env
         self._info_keys = info_keys
         self._task_infos: dict[str, Any] = {}
         self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
@@ -73,6 +75,11 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
                 f"change_task_on_completion needs an environment with change_task(task); {env} has none. Subclass "
                 "PettingZooTaskWrapper to give it one."
             )
+
+    @property
+    def agents(self) -> list[str]:  # type: ignore[override]  # a property is quicker than the base's __getattr__
+        """The agents that are alive."""
+        return self.env.agents
 
     @property
     def env_id(self) -> int | None:
@@ -100,30 +107,39 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
         else:
             kwargs, options = {}, {**(options or {}), "task": assignment.decoded}
         observations, infos = self.env.reset(seed=seed, options=options, **kwargs)
-        self._client.begin(observations)
-        self._task_infos = task_info(assignment.encoded, self._client.spec.possible_agents)
-        if self._info_keys:
-            self._annotate(infos, observations)
+        self._begin(assignment, observations)
+        self._complete(infos, observations)
         return observations, infos
 
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
         """Step the environment and record what came of it."""
-        result = observations, rewards, terminations, truncations, infos = self.env.step(actions)
-        completion = {
-            agent: info["task_completion"] for agent, info in infos.items() if "task_completion" in info
-        }
-        self._client.add(observations, rewards, terminations, truncations, infos)
-        if completion:
-            self._client.report_progress(completion)
-        if self._info_keys:
-            self._annotate(infos, rewards)
+        # The hot path: written out flat, for every call counts in an environment of a few microseconds.
+        result = self.env.step(actions)
+        observations, rewards, terminations, truncations, infos = result
+        client = self._client
+        reported = False
+        try:
+            for agent, task in self._task_infos.items():
+                if agent in rewards:
+                    info = infos[agent]
+                    if "task_completion" in info:
+                        reported = True
+                    if task is not None:
+                        info["task"] = task
+        except KeyError:
+            reported = self._complete(infos, rewards)
+        changed = client.note_progress(infos) if reported else False
+        if client.record(observations, rewards, terminations, truncations, infos):
+            client.send_steps(ends=False)
+        if changed:
+            client.send_progress()
         if (True in terminations.values() or True in truncations.values()) and self._over(
             terminations, truncations
         ):
-            self._client.end()
-        elif self._changes_task and self._client.completed:
+            client.end()
+        elif changed and self._changes_task and client.completed:
             self._change_task(observations)
         return result
 
@@ -136,19 +152,25 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
         # Some environments drop finished agents from `agents` at once, others only at the next reset.
         return all(terminations.get(agent) or truncations.get(agent) for agent in self.env.agents)
 
-    def _annotate(self, infos: dict[str, Any], agents: Iterable[str]) -> None:
+    def _begin(self, assignment: Assignment, observations: Mapping[str, Any]) -> None:
+        self._client.begin(observations)
+        agents = self._client.spec.possible_agents
+        self._task_infos = task_info(assignment.encoded, agents) if self._info_keys else dict.fromkeys(agents)
+
+    def _complete(self, infos: dict[str, Any], agents: Iterable[str]) -> bool:
+        """Add the task to the agents' infos, also for those that have none; whether anybody tells progress."""
         for agent in agents:
-            if agent in self._task_infos:
+            if self._task_infos.get(agent) is not None:
                 if agent not in infos:
                     infos[agent] = {}
                 infos[agent]["task"] = self._task_infos[agent]
+        return any("task_completion" in infos[agent] for agent in agents if agent in infos)
 
     def _change_task(self, observations: Mapping[str, Any]) -> None:
         self._client.end()
         assignment = self._client.reset()
-        self.env.change_task(assignment.decoded)
-        self._client.begin(observations)
-        self._task_infos = task_info(assignment.encoded, self._client.spec.possible_agents)
+        self._task_env.change_task(assignment.decoded)
+        self._begin(assignment, observations)
 
 
 MultiProcessingSyncWrapper = PettingZooSyncWrapper

@@ -11,7 +11,7 @@ from typing import Any
 
 import gymnasium
 from pettingzoo import ParallelEnv
-from pettingzoo.utils import BaseParallelWrapper
+from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 from typing_extensions import override
 
 from macurr.errors import TaskError, UsageError
@@ -170,12 +170,12 @@ class ReinitTaskWrapper(PettingZooTaskWrapper):
         env = _made(self._make_env, task)
         if list(env.possible_agents) != list(self.env.possible_agents):
             agents = list(env.possible_agents)
-            env.close()
+            env.close()  # type: ignore[no-untyped-call]
             raise TaskError(
                 f"Task {task!r} makes an environment with agents {agents}; this one has "
                 f"{list(self.env.possible_agents)}. Use tasks that keep possible_agents."
             )
-        self.env.close()
+        self.env.close()  # type: ignore[no-untyped-call]
         self.env, self._built = env, task
 
 

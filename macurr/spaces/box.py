@@ -51,11 +51,12 @@ class BoxTaskSpace(TaskSpace):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one task."""
-        return self.low.shape
+        shape: tuple[int, ...] = self.low.shape
+        return shape
 
     @property
     @override
-    def gym_space(self) -> gymnasium.spaces.Box:
+    def gym_space(self) -> gymnasium.Space[Any]:
         return gymnasium.spaces.Box(self.low, self.high, dtype=self.dtype.type)
 
     @override
@@ -69,7 +70,8 @@ class BoxTaskSpace(TaskSpace):
     @override
     def sample(self, rng: np.random.Generator) -> NDArray[Any]:
         # Cast, then clip: rounding to a narrower dtype may step over a bound.
-        return np.clip(rng.uniform(self.low, self.high).astype(self.dtype), self.low, self.high)
+        task: NDArray[Any] = np.clip(rng.uniform(self.low, self.high).astype(self.dtype), self.low, self.high)
+        return task
 
     @override
     def check(self, task: Any) -> NDArray[Any]:

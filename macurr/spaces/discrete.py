@@ -50,7 +50,7 @@ class DiscreteTaskSpace(TaskSpace):
 
     @property
     @override
-    def gym_space(self) -> gymnasium.spaces.Discrete:
+    def gym_space(self) -> gymnasium.Space[Any]:
         return gymnasium.spaces.Discrete(self._n)
 
     @override
@@ -174,7 +174,7 @@ class StratifiedDiscreteTaskSpace(DiscreteTaskSpace):
             return NotImplemented
         return super().__eq__(other) and self._codes == other._codes
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 def _key(task: Any) -> Hashable:

@@ -126,7 +126,7 @@ class TupleTaskSpace(_ProductTaskSpace):
 
     @override
     @property
-    def gym_space(self) -> gymnasium.spaces.Tuple:
+    def gym_space(self) -> gymnasium.Space[Any]:
         return gymnasium.spaces.Tuple([space.gym_space for space in self.spaces])
 
     @override
@@ -163,7 +163,7 @@ class DictTaskSpace(_ProductTaskSpace):
 
     @override
     @property
-    def gym_space(self) -> gymnasium.spaces.Dict:
+    def gym_space(self) -> gymnasium.Space[Any]:
         return gymnasium.spaces.Dict({key: space.gym_space for key, space in self.spaces.items()})
 
     @override
@@ -205,7 +205,7 @@ class MultiDiscreteTaskSpace(_ProductTaskSpace):
 
     @override
     @property
-    def gym_space(self) -> gymnasium.spaces.MultiDiscrete:
+    def gym_space(self) -> gymnasium.Space[Any]:
         return gymnasium.spaces.MultiDiscrete(np.array([part.num_tasks for part in self._parts]))
 
     @override
@@ -226,7 +226,9 @@ class MultiDiscreteTaskSpace(_ProductTaskSpace):
 
 
 def _sequence(task: Any, length: int) -> Sequence[Any] | None:
-    if not isinstance(task, tuple | list | np.ndarray) or np.ndim(task) == 0 and isinstance(task, np.ndarray):
+    if not isinstance(task, tuple | list | np.ndarray) or (
+        np.ndim(task) == 0 and isinstance(task, np.ndarray)
+    ):
         return None
     return task if len(task) == length else None  # type: ignore[return-value]
 
@@ -234,9 +236,10 @@ def _sequence(task: Any, length: int) -> Sequence[Any] | None:
 @lru_cache(maxsize=128)
 def task_type(names: tuple[str, ...]) -> Any:
     """The named-tuple class of tasks with these field names, one class per tuple of names."""
-    made = namedtuple("Task", names)  # type: ignore[misc]  # noqa: PYI024
+    make: Any = namedtuple  # behind a variable: type checkers want literal names
+    made = make("Task", names)
     # Tasks are unpickled in other processes, where this class has to be made anew.
-    made.__reduce__ = lambda self: (_make_task, (names, tuple(self)))  # type: ignore[method-assign,misc]
+    made.__reduce__ = lambda self: (_make_task, (names, tuple(self)))
     return made
 
 

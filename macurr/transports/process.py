@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 import weakref
 from collections import deque
@@ -37,6 +36,7 @@ from macurr.transports.wire import CHUNK, Address, FrameReader, open_socket, pac
 __all__ = ["ProcessComponents", "ProcessLink", "make_multiprocessing_curriculum"]
 
 DEFAULT_MAXSIZE = 64
+_NOT_WELCOME: tuple[int, frozenset[str]] = (-1, frozenset())
 
 
 class ProcessComponents:
@@ -78,7 +78,7 @@ class ProcessLink:
         self._welcome: tuple[int, frozenset[str]] | None = None
         self._write(pack("hello", spec))
         self._read_until(lambda: self._welcome is not None, TaskTimeoutError, "the curriculum's welcome")
-        self.env_id, self.step_fields = self._welcome or (-1, frozenset())
+        self.env_id, self.step_fields = self._welcome or _NOT_WELCOME
 
     def send(self, update: Update) -> None:
         """Send one update; waits while `maxsize` updates of this environment are unapplied."""
@@ -256,6 +256,6 @@ def _culprit(update: Any) -> str:
             for key, value in info.items():
                 try:
                     pack(value)
-                except Exception:  # noqa: BLE001  # see send
+                except Exception:  # see send
                     return f"It is infos[{agent!r}][{key!r}], a {type(value).__name__}, at step {step}. "
     return ""

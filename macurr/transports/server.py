@@ -24,7 +24,7 @@ from typing import Any
 
 from macurr.errors import MacurrError, TransportError
 from macurr.host import CurriculumHost
-from macurr.transports.wire import CHALLENGE, CHUNK, DIGEST, Address, FrameReader, forget, listen, pack, proof
+from macurr.transports.wire import CHALLENGE, CHUNK, DIGEST, FrameReader, forget, listen, pack, proof
 
 __all__ = ["CurriculumServer"]
 

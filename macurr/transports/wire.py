@@ -65,7 +65,7 @@ def listen() -> tuple[socket.socket, Address]:
     if sys.platform == "linux":
         place = f"\0macurr-{os.getpid()}-{secrets.token_hex(8)}"
     else:
-        place = os.path.join(tempfile.mkdtemp(prefix="macurr-"), "s")  # noqa: PTH118  # AF_UNIX wants a str
+        place = os.path.join(tempfile.mkdtemp(prefix="macurr-"), "s")  # AF_UNIX wants a str
     server.bind(place)
     server.listen(1024)
     return server, Address("unix", place, key)
@@ -73,9 +73,9 @@ def listen() -> tuple[socket.socket, Address]:
 
 def forget(address: Address) -> None:
     """Remove what `listen` left in the file system, if anything."""
-    if address.kind == "unix" and not address.place.startswith("\0") and os.path.exists(address.place):  # noqa: PTH110
-        os.unlink(address.place)  # noqa: PTH108
-        os.rmdir(os.path.dirname(address.place))  # noqa: PTH106, PTH120
+    if address.kind == "unix" and not address.place.startswith("\0") and os.path.exists(address.place):
+        os.unlink(address.place)
+        os.rmdir(os.path.dirname(address.place))
 
 
 def open_socket(address: Address, timeout: float) -> socket.socket:

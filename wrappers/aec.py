@@ -1,0 +1,158 @@
+"""The sync wrapper of turn-based (AEC) PettingZoo environments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pettingzoo import AECEnv
+from pettingzoo.utils.wrappers.base import BaseWrapper
+from typing_extensions import override
+
+from macurr.errors import UsageError
+from macurr.messages import EnvSpec
+from macurr.wrappers._client import TaskClient, task_info
+
+__all__ = ["AECSyncWrapper"]
+
+
+class AECSyncWrapper(BaseWrapper[str, Any, Any]):
+    """Connects a turn-based PettingZoo environment to a curriculum.
+
+    A step of an agent is its action and all rewards it is paid until it acts again or the episode ends, so that
+    what the opponent's move costs it is its own. The episode is over as soon as every agent is terminated or
+    truncated, whether or not the user goes on with the empty steps that PettingZoo then asks for. The episode's
+    length is the number of turns.
+
+    Args:
+        env: The environment.
+        components: `curriculum.components` of a synced curriculum.
+        batch_size: Steps sent together. Only what the curriculum reads is sent.
+        buffer_size: Tasks fetched ahead (see `PettingZooSyncWrapper`).
+        learners: The agents whose experience trains the live policy; all of them by default.
+        remove_keys: Keys of infos that are never sent.
+        info_keys: Whether to add `"task"` to the agents' infos.
+
+    Raises:
+        UsageError: not an AEC environment, not a handle, unknown learners or sizes out of range.
+    """
+
+    def __init__(
+        self,
+        env: AECEnv[str, Any, Any],
+        components: Any,
+        batch_size: int = 128,
+        buffer_size: int = 1,
+        learners: Sequence[str] | None = None,
+        remove_keys: Iterable[str] = (),
+        info_keys: bool = True,
+    ) -> None:
+        if not isinstance(env, AECEnv):
+            hint = " Use PettingZooSyncWrapper." if hasattr(env, "possible_agents") else ""
+            raise UsageError(f"AECSyncWrapper needs a PettingZoo AECEnv; got {env!r}.{hint}")
+        super().__init__(env)
+        agents = tuple(env.possible_agents)
+        self._client = TaskClient(
+            components,
+            EnvSpec(agents, agents if learners is None else tuple(learners)),
+            batch_size=batch_size,
+            buffer_size=buffer_size,
+            remove_keys=remove_keys,
+        )
+        self._info_keys = info_keys
+        self._task_infos: dict[str, Any] = {}
+        self._paid: dict[str, float] = {}
+        self._acted: set[str] = set()
+        self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
+
+    @property
+    def env_id(self) -> int | None:
+        """The id that the curriculum gave this environment; None before the first reset."""
+        return self._client.env_id
+
+    @property
+    def task(self) -> Any:
+        """The encoded task of this episode; None between episodes."""
+        return self._client.task
+
+    @override
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        assignment = self._client.reset()
+        if self._takes_new_task:
+            reset: Any = self.env.reset
+            reset(seed=seed, options=options, new_task=assignment.decoded)
+        else:
+            self.env.reset(seed=seed, options={**(options or {}), "task": assignment.decoded})
+        self._client.begin({})
+        agents = self._client.spec.possible_agents
+        self._paid = dict.fromkeys(agents, 0.0)
+        self._acted.clear()
+        self._task_infos = task_info(assignment.encoded, agents)
+        self._annotate()
+
+    @override
+    def step(self, action: Any) -> None:
+        agent = self.env.agent_selection
+        if not self._client.playing or self._dead(agent):
+            self.env.step(action)
+            return
+        if self._client.observing:
+            seen = {agent: self.env.observe(agent)}
+            self._finish_turn(agent, seen)
+            self._client.see(seen)
+        else:
+            self._finish_turn(agent, {})
+        self.env.step(action)
+        self._acted.add(agent)
+        for paid, reward in self.env.rewards.items():
+            self._paid[paid] = self._paid.get(paid, 0.0) + float(reward)
+        self._annotate()
+        self._report()
+        self._close_the_dead()
+
+    @override
+    def close(self) -> None:
+        self._client.close()
+        super().close()
+
+    def _dead(self, agent: str) -> bool:
+        return bool(self.env.terminations.get(agent) or self.env.truncations.get(agent))
+
+    def _finish_turn(self, agent: str, seen: dict[str, Any]) -> None:
+        """Record what came of an agent's last action, now that it is over."""
+        if agent not in self._acted:
+            return
+        self._acted.discard(agent)
+        full = self._client.record(
+            seen,
+            {agent: self._paid.pop(agent, 0.0)},
+            {agent: bool(self.env.terminations.get(agent))},
+            {agent: bool(self.env.truncations.get(agent))},
+            {agent: self.env.infos.get(agent, {})},
+        )
+        self._paid[agent] = 0.0
+        if full:
+            self._client.send_steps(ends=False)
+
+    def _report(self) -> None:
+        if any("task_completion" in info for info in self.env.infos.values()) and self._client.note_progress(
+            self.env.infos
+        ):
+            self._client.send_progress()
+
+    def _close_the_dead(self) -> None:
+        dead = [agent for agent in self.env.agents if self._dead(agent)]
+        for agent in dead:
+            seen = {agent: self.env.observe(agent)} if self._client.observing else {}
+            self._finish_turn(agent, seen)
+        if len(dead) == len(self.env.agents):
+            # Agents that were paid without ever acting have no step of their own.
+            self._client.add_returns(self._paid)
+            self._client.end()
+
+    def _annotate(self) -> None:
+        if self._info_keys:
+            for agent, info in self.env.infos.items():
+                if agent in self._task_infos:
+                    info["task"] = self._task_infos[agent]
