@@ -1,7 +1,8 @@
 """Task wrappers: how a task reaches an environment.
 
 Each takes the task from `options["task"]`, the only channel that other wrappers pass on, or from the keyword
-`new_task`. Without a task, `reset` means what it means for the wrapped environment.
+`new_task`; of a dual task (an opponent and a level) it takes the part `env`. Without a task, `reset` means what
+it means for the wrapped environment.
 """
 
 from __future__ import annotations
@@ -210,11 +211,13 @@ class TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def _take_task(options: dict[str, Any] | None, new_task: Any) -> tuple[Any, dict[str, Any] | None]:
-    """The task, and the options that are left for the environment."""
-    if options is None or "task" not in options:
-        return new_task, options
-    rest = {key: value for key, value in options.items() if key != "task"}
-    return options["task"] if new_task is None else new_task, rest or None
+    """The environment's part of the task, and the options that are left for the environment."""
+    if options is not None and "task" in options:
+        new_task = options["task"] if new_task is None else new_task
+        options = {key: value for key, value in options.items() if key != "task"} or None
+    while "env" in getattr(new_task, "_fields", ()):  # a dual task: an opponent and a level
+        new_task = new_task.env
+    return new_task, options
 
 
 def _made(make_env: Callable[..., ParallelEnv[str, Any, Any]], task: Any) -> ParallelEnv[str, Any, Any]:
