@@ -62,18 +62,7 @@ loaded = sorted({name.partition(".")[0] for name in sys.modules})
 print(json.dumps({"effects": effects, "unchanged": before == after, "loaded": loaded}))
 """
 
-_HEAVY = {
-    "torch",
-    "ray",
-    "supersuit",
-    "matplotlib",
-    "tensorboard",
-    "rich",
-    "mpe2",
-    "openskill",
-    "pandas",
-    "wandb",
-}
+_HEAVY = {"torch", "ray", "supersuit", "matplotlib", "tensorboard", "rich", "mpe2", "pygame"}
 
 
 @pytest.mark.parametrize(
