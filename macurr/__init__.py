@@ -11,6 +11,8 @@ from pathlib import Path as _Path
 if not (_Path(__file__).parent / "curricula" / "__init__.py").is_file():
     __path__.append(str(_Path(__file__).parent.parent))
 
+__version__ = "0.1.0"
+
 from macurr.curriculum import Curriculum, CurriculumWrapper
 from macurr.errors import (
     BacklogError,

@@ -98,9 +98,19 @@ class CurriculumHost:
         Raises:
             CurriculumError: the curriculum has failed before.
         """
-        with self._lock:
+        with self._held():
             self.check()
             yield self._curriculum
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The lock, unless the call that holds it is known never to return."""
+        while not self._lock.acquire(timeout=1.0):
+            self.check()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @property
     def failure(self) -> BaseException | None:
@@ -125,12 +135,12 @@ class CurriculumHost:
 
     def close(self) -> None:
         """Serve no more environments. The learner may still read the curriculum."""
-        with self._lock:
+        with self._held():
             self.closed = True
 
     def metrics(self) -> dict[str, float]:
         """The counters as numbers: updates applied, tasks out, lag in updates, waits in seconds."""
-        with self._lock:
+        with self._held():
             c = self.counters
             return {
                 "envs": float(len(self._envs)),
@@ -192,7 +202,7 @@ class CurriculumHost:
         Raises:
             CurriculumError: the curriculum has failed, or fails now.
         """
-        with self._lock:
+        with self._held():
             env = self._env(env_id)
             with self._serving() as curriculum:
                 back = [self._returned.popleft() for _ in range(min(k, len(self._returned)))]
@@ -206,7 +216,7 @@ class CurriculumHost:
 
     def start(self, env_id: int, wait: float = 0.0) -> None:
         """Note that an environment begins the oldest task of its stock, having waited `wait` seconds for it."""
-        with self._lock:
+        with self._held():
             env = self._env(env_id)
             env.current, version = env.stock.popleft()
             env.playing = True
@@ -224,7 +234,7 @@ class CurriculumHost:
         Raises:
             CurriculumError: the curriculum has failed, or fails now.
         """
-        with self._lock:
+        with self._held():
             self._count(update, self._env(update.env_id))
             with self._serving() as curriculum:
                 _dispatch(curriculum, update)
@@ -249,7 +259,7 @@ class CurriculumHost:
     @contextmanager
     def _serving(self) -> Iterator[Curriculum]:
         """Serve an environment: what the curriculum raises ends the service for everybody."""
-        with self._lock:
+        with self._held():
             self.check()
             try:
                 yield self._curriculum

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
@@ -69,6 +69,9 @@ class Components(Protocol):
             UsageError: the curriculum cannot work with such an environment, or not from here.
             CurriculumLost: nobody serves this address any more.
         """
+
+    def connect_many(self, spec: EnvSpec, count: int) -> Sequence[Link]:
+        """Register several environments that are stepped together, and may share a connection."""
 
 
 class SyncedCurriculum(Curriculum):

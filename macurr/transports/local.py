@@ -48,6 +48,10 @@ class LocalComponents:
             )
         return LocalLink(host, spec)
 
+    def connect_many(self, spec: EnvSpec, count: int) -> list[LocalLink]:
+        """Register several environments that are stepped together."""
+        return [self.connect(spec) for _ in range(count)]
+
 
 class LocalLink:
     """An environment's connection by direct calls."""

@@ -8,11 +8,13 @@ stays in the process that made it, served by one thread. A worker that dies is s
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 import weakref
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
@@ -36,7 +38,10 @@ from macurr.transports.wire import CHUNK, Address, FrameReader, open_socket, pac
 __all__ = ["ProcessComponents", "ProcessLink", "make_multiprocessing_curriculum"]
 
 DEFAULT_MAXSIZE = 64
-_NOT_WELCOME: tuple[int, frozenset[str]] = (-1, frozenset())
+STUCK = 0.8
+"""Part of the timeout after which a call counts as stuck: before environments give up without knowing why."""
+
+_logger = logging.getLogger("macurr")
 
 
 class ProcessComponents:
@@ -53,52 +58,29 @@ class ProcessComponents:
             UsageError: the curriculum refuses the environment.
             TransportError: the key does not fit.
         """
-        return ProcessLink(self, spec)
+        return self.connect_many(spec, 1)[0]
+
+    def connect_many(self, spec: EnvSpec, count: int) -> list[ProcessLink]:
+        """Register several environments over one socket, for those that are stepped together."""
+        return _Channel(self, spec, count).links
 
 
 class ProcessLink:
-    """An environment's connection over a socket."""
+    """An environment's connection over a socket, which it may share with others of its vector."""
 
-    def __init__(self, components: ProcessComponents, spec: EnvSpec) -> None:
-        self._timeout, self._maxsize = components.timeout, components.maxsize
-        try:
-            self._sock = open_socket(components.address, components.timeout)
-        except OSError as error:
-            if isinstance(error, TransportError):
-                raise
-            raise CurriculumLost(
-                f"No curriculum listens at the address of this handle ({error}). Make the environments while the "
-                "object that make_multiprocessing_curriculum returned is open, and call its start() if start=False."
-            ) from error
-        self._close_socket = weakref.finalize(self, self._sock.close)
-        self._reader = FrameReader()
-        self._tasks: deque[Assignment] = deque()
-        self._sent = self._applied = 0
+    def __init__(self, channel: _Channel, env_id: int, step_fields: frozenset[str]) -> None:
+        self._channel = channel
+        self.env_id, self.step_fields = env_id, step_fields
+        self.tasks: deque[Assignment] = deque()
         self._wait: float | None = None
-        self._welcome: tuple[int, frozenset[str]] | None = None
-        self._write(pack("hello", spec))
-        self._read_until(lambda: self._welcome is not None, TaskTimeoutError, "the curriculum's welcome")
-        self.env_id, self.step_fields = self._welcome or _NOT_WELCOME
 
     def send(self, update: Update) -> None:
-        """Send one update; waits while `maxsize` updates of this environment are unapplied."""
-        try:
-            data = pack("update", update)
-        except Exception as error:  # pickle raises whatever an object's own methods raise
-            raise TransportError(
-                f"This {type(update).__name__} cannot be sent to another process: {error}. "
-                f"{_culprit(update)}Name such info keys in the sync wrapper's remove_keys."
-            ) from error
-        if self._sent - self._applied >= self._maxsize:
-            self._read_until(
-                lambda: self._sent - self._applied < self._maxsize, BacklogError, "updates to be applied"
-            )
-        self._write(data)
-        self._sent += 1
+        """Send one update; waits while `maxsize` updates are unapplied."""
+        self._channel.send(update)
 
     def request(self, k: int, *, start: bool) -> None:
         """Ask for k tasks."""
-        self._write(pack("request", k, start, self._wait))
+        self._channel.write(pack("request", self.env_id, k, start, self._wait))
         self._wait = None
 
     def started(self, wait: float) -> None:
@@ -107,14 +89,52 @@ class ProcessLink:
 
     def task(self) -> Assignment:
         """The oldest task asked for."""
-        self._read_until(lambda: bool(self._tasks), TaskTimeoutError, "a task")
-        return self._tasks.popleft()
+        self._channel.read_until(lambda: bool(self.tasks), TaskTimeoutError, "a task")
+        return self.tasks.popleft()
 
     def close(self) -> None:
         """Close the socket."""
-        self._close_socket()
+        self._channel.close()
 
-    def _write(self, data: bytes) -> None:
+
+class _Channel:
+    """One authenticated socket, and the links that share it."""
+
+    def __init__(self, components: ProcessComponents, spec: EnvSpec, count: int) -> None:
+        self._timeout, self._maxsize = components.timeout, components.maxsize * count
+        try:
+            self._sock = open_socket(components.address, components.timeout)
+        except OSError as error:
+            raise CurriculumLost(
+                f"No curriculum listens at the address of this handle ({error}). Make the environments while the "
+                "object that make_multiprocessing_curriculum returned is open, and call its start() if start=False."
+            ) from error
+        self.close = weakref.finalize(self, self._sock.close)
+        self._reader = FrameReader()
+        self._sent = self._applied = 0
+        self.links: list[ProcessLink] = []
+        self._by_id: dict[int, ProcessLink] = {}
+        self.write(pack("hello", spec, count))
+        self.read_until(lambda: bool(self.links), TaskTimeoutError, "the curriculum's welcome")
+
+    def send(self, update: Update) -> None:
+        """Send one update; waits while too many are unapplied."""
+        try:
+            data = pack("update", update)
+        except Exception as error:  # pickle raises whatever an object's own methods raise
+            raise TransportError(
+                f"This {type(update).__name__} cannot be sent to another process: {error}. "
+                f"{_culprit(update)}Name such info keys in the sync wrapper's remove_keys."
+            ) from error
+        if self._sent - self._applied >= self._maxsize:
+            self.read_until(
+                lambda: self._sent - self._applied < self._maxsize, BacklogError, "updates to be applied"
+            )
+        self.write(data)
+        self._sent += 1
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, all of them or none that anybody would read."""
         try:
             self._sock.settimeout(self._timeout)
             self._sock.sendall(data)
@@ -128,7 +148,7 @@ class ProcessLink:
             self.close()
             raise
 
-    def _read_until(self, done: Any, late: type[MacurrError], what: str) -> None:
+    def read_until(self, done: Callable[[], bool], late: type[MacurrError], what: str) -> None:
         """Read until `done()`; what is already here costs no system call."""
         deadline = 0.0
         while not done():
@@ -136,8 +156,8 @@ class ProcessLink:
             deadline = deadline or now + self._timeout
             if now >= deadline:
                 raise late(self._late(what))
-            self._sock.settimeout(deadline - now)
             try:
+                self._sock.settimeout(deadline - now)
                 data = self._sock.recv(CHUNK)
             except TimeoutError:
                 continue
@@ -150,18 +170,20 @@ class ProcessLink:
 
     def _take(self, kind: str, *parts: Any) -> None:
         if kind == "task":
-            self._tasks.append(Assignment(*parts))
+            self._by_id[parts[0]].tasks.append(Assignment(*parts[1:]))
         elif kind == "applied":
             self._applied = parts[0]
         elif kind == "welcome":
-            self._welcome = (parts[0], parts[1])
+            self.links = [ProcessLink(self, *welcome) for welcome in parts[0]]
+            self._by_id = {link.env_id: link for link in self.links}
         else:
             self.close()
             name, message, trace = parts
-            kind_of_error = getattr(errors, name, CurriculumError)
-            raise kind_of_error(message) from CurriculumError(f"In the curriculum's process:\n{trace}")
+            raise getattr(errors, name, CurriculumError)(message) from CurriculumError(
+                f"In the curriculum's process:\n{trace}"
+            )
 
-    def _explain_loss(self, error: OSError | None) -> None:
+    def _explain_loss(self, error: OSError | None) -> NoReturn:
         """Raise why the connection broke: what the host said last, or that it is gone."""
         with contextlib.suppress(OSError):
             self._sock.settimeout(0.0)
@@ -174,10 +196,11 @@ class ProcessLink:
         ) from error
 
     def _late(self, what: str) -> str:
+        ids = sorted(self._by_id) or "(new)"
         return (
-            f"Environment {self._welcome[0] if self._welcome else '(new)'} waited {self._timeout:g} s for {what}; "
-            f"{self._sent - self._applied} of its updates are under way (maxsize={self._maxsize}). The curriculum is "
-            "too slow or blocked: make its updates cheaper, send fewer (max_envs, step_fields), or raise timeout."
+            f"Environment {ids} waited {self._timeout:g} s for {what}; {self._sent - self._applied} of its updates "
+            f"are under way (at most {self._maxsize}). The curriculum is too slow or blocked: make its updates "
+            "cheaper, send fewer (max_envs, step_fields), or raise timeout or maxsize."
         )
 
 
@@ -185,7 +208,7 @@ class MultiProcessingCurriculum(SyncedCurriculum):
     """A curriculum served to environments in other processes."""
 
     def __init__(self, host: CurriculumHost, timeout: float, maxsize: int) -> None:
-        self._server = CurriculumServer(host, maxsize)
+        self._server = CurriculumServer(host, maxsize, STUCK * timeout)
         self._timeout = timeout
         super().__init__(host, ProcessComponents(self._server.address, timeout, maxsize))
         # Also at exit, also when nobody calls close(); never in a forked child.
@@ -211,8 +234,12 @@ class MultiProcessingCurriculum(SyncedCurriculum):
 
 
 def _stop(server: CurriculumServer, pid: int, timeout: float) -> None:
-    if os.getpid() == pid:
+    if os.getpid() != pid:
+        return
+    try:
         server.stop(timeout)
+    except TransportError as error:  # at exit there is nobody left to raise it to
+        _logger.warning("%s", error)
 
 
 def make_multiprocessing_curriculum(

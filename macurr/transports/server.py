@@ -2,7 +2,8 @@
 
 Requests for stock tasks are answered as soon as they are read; updates wait in one first-in-first-out queue and
 are applied one at a time, with a look at the sockets in between. So a slow curriculum delays a task by at most
-one update, and what waits is bounded by the environments' own windows (`maxsize` updates each).
+one update, and what waits is bounded by the environments' own windows (`maxsize` updates each). A call that
+does not return within the timeout is noticed by a watchdog thread, which tells everybody.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from macurr.errors import MacurrError, TransportError
+from macurr.errors import CurriculumError, MacurrError, TransportError
 from macurr.host import CurriculumHost
 from macurr.transports.wire import CHALLENGE, CHUNK, DIGEST, FrameReader, forget, listen, pack, proof
 
@@ -47,7 +49,7 @@ class _Peer:
         self.deadline = time.monotonic() + HANDSHAKE_SECONDS
         self.trusted = False
         self.told = False
-        self.env_id: int | None = None
+        self.env_ids: list[int] = []
         self.applied = 0
 
     def flush(self) -> None:
@@ -67,10 +69,15 @@ class CurriculumServer:
     Args:
         host: The host.
         window: How many updates an environment may have under way; acknowledged twice as often.
+        patience: Seconds that one call of the curriculum may take, before it counts as stuck.
     """
 
-    def __init__(self, host: CurriculumHost, window: int) -> None:
+    def __init__(self, host: CurriculumHost, window: int, patience: float) -> None:
         self._host = host
+        self._call_patience = patience
+        self._busy: tuple[str, float] | None = None
+        self._lock = threading.RLock()  # held while peers are touched, never while the curriculum works
+        self._ended = threading.Event()
         self._ack_every = max(1, window // 2)
         self._listener, self.address = listen()
         self._listener.setblocking(False)
@@ -80,7 +87,7 @@ class CurriculumServer:
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._peers: set[_Peer] = set()
         self._strangers: set[_Peer] = set()
-        self._queue: deque[tuple[_Peer, Callable[[], None]]] = deque()
+        self._queue: deque[tuple[_Peer, str, Callable[[], None]]] = deque()
         self._stopping = False
         self._told_failure = False
         self._thread: threading.Thread | None = None
@@ -97,6 +104,7 @@ class CurriculumServer:
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="macurr-server", daemon=True)
             self._thread.start()
+            threading.Thread(target=self._watch, name="macurr-watchdog", daemon=True).start()
 
     def stop(self, timeout: float | None = None) -> None:
         """Apply everything that has been sent, then close every connection. May be called twice.
@@ -137,7 +145,21 @@ class CurriculumServer:
         except Exception as error:  # a defect here must reach the learner, not die with the thread
             self._host.fail(error)
         finally:
+            self._ended.set()
             self._shut()
+
+    def _watch(self) -> None:
+        """Fail the host when one call of the curriculum takes longer than it may."""
+        while not self._ended.wait(min(1.0, self._call_patience / 4)):
+            busy = self._busy
+            if busy is not None and time.monotonic() - busy[1] > self._call_patience:
+                self._host.fail(
+                    TimeoutError(
+                        f"the curriculum has been busy with one {busy[0]} for {self._call_patience:g} s"
+                    )
+                )
+                self._tell_failure(None, CurriculumError(f"The curriculum is stuck: {self._host.failure}."))
+                return
 
     def _turn(self) -> None:
         for key, events in self._selector.select(0 if self._queue else self._patience()):
@@ -188,9 +210,10 @@ class CurriculumServer:
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = _Peer(sock)
-        self._peers.add(peer)
-        self._strangers.add(peer)
-        self._selector.register(sock, selectors.EVENT_READ, peer)
+        with self._lock:
+            self._peers.add(peer)
+            self._strangers.add(peer)
+            self._selector.register(sock, selectors.EVENT_READ, peer)
         self._send(peer, peer.challenge)
 
     def _read(self, peer: _Peer) -> bool:
@@ -232,27 +255,28 @@ class CurriculumServer:
 
     def _send(self, peer: _Peer, data: bytes) -> None:
         """Send without waiting; what the socket does not take now follows when it can."""
-        if peer not in self._peers:
-            return
-        peer.outbox += data
-        peer.flush()
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.outbox else 0)
-        if self._selector.get_key(peer.sock).events != wanted:
-            self._selector.modify(peer.sock, wanted, peer)
+        with self._lock:
+            if peer not in self._peers:
+                return
+            peer.outbox += data
+            peer.flush()
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.outbox else 0)
+            if self._selector.get_key(peer.sock).events != wanted:
+                self._selector.modify(peer.sock, wanted, peer)
 
     def _drop(self, peer: _Peer) -> None:
-        if peer not in self._peers:
-            return
-        self._peers.discard(peer)
-        self._strangers.discard(peer)
-        self._selector.unregister(peer.sock)
-        peer.sock.close()
+        with self._lock:
+            if peer not in self._peers:
+                return
+            self._peers.discard(peer)
+            self._strangers.discard(peer)
+            self._selector.unregister(peer.sock)
+            peer.sock.close()
         if peer.reader.torn:
             self._host.counters.lost_frames += 1
-        env_id = peer.env_id
-        if env_id is not None:
+        for env_id in peer.env_ids:
             # Behind the updates of this environment that are still waiting.
-            self._queue.append((peer, lambda: self._host.disconnect(env_id)))
+            self._queue.append((peer, "departure", partial(self._host.disconnect, env_id)))
 
     def _shut(self) -> None:
         for sock in [self._listener, self._waker, self._bell, *(peer.sock for peer in self._peers)]:
@@ -265,55 +289,63 @@ class CurriculumServer:
 
     def _route(self, peer: _Peer, kind: str, *parts: Any) -> None:
         if kind == "update":
-            self._queue.append((peer, lambda: self._apply(peer, *parts)))
-        elif kind == "request" and not parts[1]:
-            self._do(peer, lambda: self._draw(peer, *parts))
+            self._queue.append((peer, "update", partial(self._apply, peer, *parts)))
+        elif kind == "request" and not parts[2]:
+            self._do(peer, "request for tasks", partial(self._draw, peer, *parts))
         elif kind == "request":
-            self._queue.append((peer, lambda: self._draw(peer, *parts)))
+            self._queue.append((peer, "request for tasks", partial(self._draw, peer, *parts)))
         elif kind == "hello":
-            self._do(peer, lambda: self._hello(peer, *parts))
+            self._do(peer, "registration", partial(self._hello, peer, *parts))
         else:
             raise TransportError(f"Unknown message {kind!r}.")
 
-    def _do(self, peer: _Peer, work: Callable[[], None]) -> None:
+    def _do(self, peer: _Peer, what: str, work: Callable[[], None]) -> None:
         """Do one piece of work for a peer. What it raises goes to the environments, never into the thread."""
+        self._busy = (what, time.monotonic())
         try:
             work()
         except MacurrError as error:
             self._tell_failure(peer, error)
+        finally:
+            self._busy = None
 
-    def _tell_failure(self, peer: _Peer, error: MacurrError) -> None:
+    def _tell_failure(self, peer: _Peer | None, error: MacurrError) -> None:
         """Tell one peer what went wrong for it, or everybody that the curriculum has failed."""
         failure = self._host.failure
         trace = "".join(traceback.format_exception(error if failure is None else failure))
         frame = pack("failed", type(error).__name__, str(error), trace)
-        for other in [peer] if failure is None else [peer, *self._peers]:
-            if not other.told:
-                other.told = True
-                self._send(other, frame)
+        with self._lock:
+            concerned = set(self._peers) if failure is not None else set()
+            for other in concerned | ({peer} if peer is not None else set()):
+                if not other.told:
+                    other.told = True
+                    self._send(other, frame)
 
-    def _hello(self, peer: _Peer, spec: Any) -> None:
-        welcome = self._host.connect(spec)
-        peer.env_id = welcome.env_id
-        self._send(peer, pack("welcome", *welcome))
+    def _hello(self, peer: _Peer, spec: Any, count: int) -> None:
+        welcomes = []
+        for _ in range(count):
+            welcome = self._host.connect(spec)
+            peer.env_ids.append(welcome.env_id)
+            welcomes.append(tuple(welcome))
+        self._send(peer, pack("welcome", welcomes))
 
-    def _draw(self, peer: _Peer, k: int, start: bool, wait: float | None) -> None:
-        env_id = self._known(peer)
+    def _draw(self, peer: _Peer, env_id: int, k: int, start: bool, wait: float | None) -> None:
+        self._check_owner(peer, env_id)
         if wait is not None:
             self._host.start(env_id, wait)
         for assignment in self._host.draw(env_id, k, start=start):
-            self._send(peer, pack("task", *assignment))
+            self._send(peer, pack("task", env_id, *assignment))
 
     def _apply(self, peer: _Peer, update: Any) -> None:
+        self._check_owner(peer, update.env_id)
         self._host.apply(update)
         peer.applied += 1
         if peer.applied % self._ack_every == 0:
             self._send(peer, pack("applied", peer.applied))
 
-    def _known(self, peer: _Peer) -> int:
-        if peer.env_id is None:
-            raise TransportError("An environment has to say hello before anything else.")
-        return peer.env_id
+    def _check_owner(self, peer: _Peer, env_id: int) -> None:
+        if env_id not in peer.env_ids:
+            raise TransportError(f"This connection is of the environments {peer.env_ids}, not of {env_id}.")
 
 
 def _after_fork_in_child() -> None:
