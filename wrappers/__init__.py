@@ -19,6 +19,7 @@ from macurr.wrappers.tasks import (
     SeedTaskWrapper,
     TaskWrapper,
 )
+from macurr.wrappers.vector import VectorSync
 
 __all__ = [
     "AECSyncWrapper",
@@ -30,4 +31,5 @@ __all__ = [
     "ReinitTaskWrapper",
     "SeedTaskWrapper",
     "TaskWrapper",
+    "VectorSync",
 ]

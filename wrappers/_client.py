@@ -17,6 +17,36 @@ from macurr.transports.base import Components, Link, SyncedCurriculum
 from macurr.wrappers._recorder import Recorder
 
 
+class TaskStock:
+    """An environment's tasks: `buffer_size` of them are always asked for ahead.
+
+    Args:
+        link: The environment's connection.
+        buffer_size: How many; with 0, each task is drawn when it is needed.
+    """
+
+    def __init__(self, link: Link, buffer_size: int) -> None:
+        self._link, self._buffer_size = link, buffer_size
+        self._ahead = 0
+
+    def next(self) -> Assignment:
+        """The next task; waits for it if it has not arrived."""
+        link = self._link
+        if self._ahead:
+            begun = time.perf_counter()
+            assignment = link.task()
+            self._ahead -= 1
+            link.started(time.perf_counter() - begun)
+        else:
+            link.request(1, start=True)
+            assignment = link.task()
+        missing = self._buffer_size - self._ahead
+        if missing > 0:
+            link.request(missing, start=False)
+            self._ahead += missing
+        return assignment
+
+
 class TaskClient:
     """Fetches one environment's tasks and sends its updates.
 
@@ -41,7 +71,7 @@ class TaskClient:
             raise UsageError(
                 f"batch_size must be at least 1 and buffer_size at least 0; got {batch_size} and {buffer_size}."
             )
-        self._components = _handle(components)
+        self._components = handle(components)
         self.spec = spec
         self._batch_size, self._buffer_size = batch_size, buffer_size
         self._remove_keys = frozenset(remove_keys)
@@ -50,14 +80,13 @@ class TaskClient:
     def _disconnected(self) -> None:
         self._link: Link | None = None
         self._pid = os.getpid()
-        self._ahead = 0
         self._recorder: Recorder | None = None
         self._assignment: Assignment | None = None
         self.progress: dict[str, float] = {}
         self.__dict__.pop("record", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        fresh = ("_link", "_recorder", "_assignment", "progress", "_ahead", "_pid", "record")
+        fresh = ("_link", "_recorder", "_assignment", "progress", "_stock", "_pid", "record")
         return {key: value for key, value in self.__dict__.items() if key not in fresh}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -94,7 +123,8 @@ class TaskClient:
             self.send_steps(ends=False)
             self._send(EpisodeAborted(self._assignment.encoded, self._connected().env_id))
         self._assignment = None  # a failed fetch must not leave the old task in place
-        self._assignment = self._next()
+        self._connected()
+        self._assignment = self._stock.next()
         return self._assignment
 
     def begin(self, observations: Mapping[str, Any]) -> None:
@@ -180,25 +210,10 @@ class TaskClient:
             self._link.close()
         self._disconnected()
 
-    def _next(self) -> Assignment:
-        link = self._connected()
-        if self._ahead:
-            begun = time.perf_counter()
-            assignment = link.task()
-            self._ahead -= 1
-            link.started(time.perf_counter() - begun)
-        else:
-            link.request(1, start=True)
-            assignment = link.task()
-        missing = self._buffer_size - self._ahead
-        if missing > 0:
-            link.request(missing, start=False)
-            self._ahead += missing
-        return assignment
-
     def _connected(self) -> Link:
         if self._link is None:
             self._link = self._components.connect(self.spec)
+            self._stock = TaskStock(self._link, self._buffer_size)
         return self._link
 
     def send_steps(self, *, ends: bool) -> None:
@@ -215,7 +230,12 @@ class TaskClient:
         return by_agent[self.spec.possible_agents[0]] if self.spec.single_agent else dict(by_agent)
 
 
-def _handle(components: Any) -> Components:
+def handle(components: Any) -> Components:
+    """What connects to a curriculum, from whatever the user has passed.
+
+    Raises:
+        UsageError: it is no handle and does not hold one.
+    """
     if isinstance(components, SyncedCurriculum):
         return components.components
     if isinstance(components, Curriculum):
