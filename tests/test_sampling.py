@@ -10,23 +10,9 @@ from hypothesis import strategies as st
 
 from macurr.errors import TaskError, UsageError
 from macurr.sampling import AgeTree, OrderIndex, Partition, RankWeights, SumTree
+from tests.support.shares import shares
 
 weights_lists = st.lists(st.floats(0, 1e6) | st.just(0.0), min_size=1, max_size=40)
-
-
-def shares(draw, n, low=0.0, high=1.0):
-    """The length of the part of [0, 1) on which `draw` selects each entry, where each part is an interval."""
-    found = np.zeros(n)
-    stack = [(low, draw(low), high, draw(np.nextafter(high, 0)))]
-    while stack:
-        left, first, right, last = stack.pop()
-        if first == last or right - left < 1e-12:
-            found[first] += right - left
-        else:
-            middle = (left + right) / 2
-            stack.append((left, first, middle, draw(np.nextafter(middle, 0))))
-            stack.append((middle, draw(middle), right, last))
-    return found
 
 
 class TestSumTree:
@@ -235,6 +221,9 @@ def aged(ages, members, exponent=1.0):
     clock = max(ages)
     tree.load([clock - age for age in ages], members, clock)
     return tree
+
+
+actions = ("tick", "touch", "add", "discard", "grow")
 
 
 class TestAgeTree:
