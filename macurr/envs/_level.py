@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -28,7 +28,7 @@ class Level:
 
     seed: int
     size: int
-    cells: bytes
+    cells: bytes = field(repr=False)
     starts: tuple[Cell, Cell]
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
@@ -30,11 +31,16 @@ def _numbers(name: str, value: Any, error: type[MacurrError]) -> list[float]:
     return numbers
 
 
+def _nearly_within(bounds: tuple[float, float], number: float) -> float:
+    """The bound itself for a number that missed it by a rounding: 0.6 is more than 0.6 as a float32 of a task space."""
+    return next((float(bound) for bound in bounds if abs(number - bound) < 1e-6), number)
+
+
 def _range(bounds: tuple[float, float], *, whole: bool) -> Reader:
     """A reader of ranges within `bounds`; one number stands for a range of one."""
 
     def read(name: str, value: Any, error: type[MacurrError]) -> tuple[float, float]:
-        low, high = (_numbers(name, value, error) * 2)[:2]
+        low, high = (_nearly_within(bounds, number) for number in (_numbers(name, value, error) * 2)[:2])
         if not bounds[0] <= low <= high <= bounds[1]:
             raise error(
                 f"{name}={value!r} is not a range within {bounds[0]} to {bounds[1]}: give a number, or a (low, high) "
@@ -72,6 +78,13 @@ def _flag(name: str, value: Any, error: type[MacurrError]) -> bool:
     if numbers not in ([0.0], [1.0]):
         raise error(f"{name} must be True or False, got {value!r}")
     return numbers == [1.0]
+
+
+@lru_cache(maxsize=64)
+def _meant(name: str, known: tuple[str, ...]) -> str | None:
+    """The known name that `name` looks like, if any."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return close[0] if close else None
 
 
 @dataclass(frozen=True)
@@ -116,9 +129,11 @@ class GridParameters:
             TaskError: A value is out of its range or beyond what the observation and state spaces were made
                 for.
         """
-        unknown = [name for name in options if isinstance(name, str) and name not in self.readers]
-        for name in unknown:
-            self._refuse_slip(name)
+        if not isinstance(options, Mapping):
+            raise TaskError(f"options must be a mapping of names to values, got {options!r}")
+        for name in options:
+            if name not in self.readers:
+                self._refuse_slip(name)
         read = {
             name: reader(name, options[name], TaskError)
             for name, reader in self.readers.items()
@@ -137,13 +152,13 @@ class GridParameters:
     def check(self, error: type[MacurrError]) -> None:
         """Raise `error` where the parameters, each in its own range, do not fit together."""
 
-    def _refuse_slip(self, name: str) -> None:
+    def _refuse_slip(self, name: object) -> None:
         """Raise for option keys that were meant for us and would be ignored."""
         if name in self.fixed:
             raise TaskError(f"{name!r} is not an option of reset: give it to the constructor")
-        close = difflib.get_close_matches(name, self.readers, n=1, cutoff=0.8)
-        if close:
-            raise TaskError(f"options have the unknown key {name!r}: did you mean {close[0]!r}?")
+        meant = _meant(name, tuple(self.readers)) if isinstance(name, str) else None
+        if meant:
+            raise TaskError(f"options have the unknown key {name!r}: did you mean {meant!r}?")
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,8 @@ class parallel_env(GridGame[AppleLevel, AppleParameters], EzPickle):
         Raises:
             UsageError: No episode is going on, or there is no such agent.
         """
-        direction = self._direction(self._players[self._seat(agent)], list(self._apples))
+        seat = self._seat(agent)
+        direction = self._direction(self._players[seat], list(self._apples))
         return STAY if direction is None else direction + 1
 
 

@@ -85,8 +85,7 @@ class parallel_env(GridGame[TagLevel, TagParameters], EzPickle):
         density: Walls per cell, 0 to 0.6.
         view: Cells per side of what a player sees, odd, 3 to 15.
         max_cycles: Cycles after which the episode is truncated.
-        compass: Observe where the opponent is, in sight or not. Policies without memory then learn to hunt;
-            without it the game is one of search.
+        compass: Observe where the opponent is, in sight or not; without it the game is also one of search.
         swap_seats: Exchange the players' starts.
         render_mode: `"rgb_array"` or None.
 
