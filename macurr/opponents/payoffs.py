@@ -280,16 +280,14 @@ class Payoffs:
 
     def _columns(self, row: PlayerKey, columns: Sequence[PlayerKey]) -> NDArray[np.float64]:
         """Wins, draws and losses of a player against each of `columns`, shape (3, len(columns))."""
-        slot = self._slots.get(_key(row), -1)
-        counts = self._row(slot)
-        width = counts.shape[1]
-        where = np.fromiter(
-            (self._slots.get(_key(key), -1) for key in columns), dtype=np.intp, count=len(columns)
-        )
-        where[where >= width] = -1
-        if width == 0:
-            return np.zeros((3, len(columns)))
-        return np.where(where >= 0, counts[:, where], 0.0)
+        # Not through _key: NumPy's integers are found as they are, and this runs over whole pools.
+        find = self._slots.get
+        counts = self._row(find(row, -1))
+        where = np.array([find(key, -1) for key in columns], dtype=np.intp)
+        known = (where >= 0) & (where < counts.shape[1])
+        found = np.zeros((3, len(where)))
+        found[:, known] = counts[:, where[known]]
+        return found
 
 
 def _win_rates(counts: NDArray[np.float64]) -> NDArray[np.float64]:

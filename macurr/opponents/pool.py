@@ -100,7 +100,7 @@ class AgentPool:
         return self._store(content, metadata)
 
     def get(self, snapshot: int) -> dict[str, NDArray[Any]]:
-        """The weights of a snapshot by name: read-only arrays; copy what is to be trained.
+        """The weights of a snapshot by name: immutable arrays; copy what is to be trained.
 
         Raises:
             PoolError: there is no such snapshot, its file is damaged, or it does not match `like`.
@@ -109,14 +109,14 @@ class AgentPool:
             cached = self._loaded.get(snapshot) if snapshot in self else None
             if cached is not None:
                 self._loaded.move_to_end(snapshot)
-                return _views(cached)
+                return dict(cached)
         parameters = self._folder.read(snapshot, read_parameters)
         _check_like(self._like, parameters, snapshot)
         with self._lock:
             self._loaded[snapshot] = parameters
             while len(self._loaded) > self.cache_size:
                 self._loaded.popitem(last=False)
-        return _views(parameters)
+        return dict(parameters)
 
     def metadata(self, snapshot: int) -> dict[str, Any]:
         """What was stored with a snapshot, and its "tags" where it has any; a copy.
@@ -283,11 +283,6 @@ class AgentPool:
     def _check_readable(self, snapshots: Iterable[int], like: Signature | None = None) -> None:
         for snapshot in snapshots:
             _check_like(like, self._folder.read(snapshot, read_parameters), snapshot)
-
-
-def _views(parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """A view of a read-only array cannot be made writable, so the cache is safe from its users."""
-    return {name: array.view() for name, array in parameters.items()}
 
 
 def _signature(parameters: Parameters) -> Signature:

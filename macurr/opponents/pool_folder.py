@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from macurr.errors import PoolError
 from macurr.opponents.snapshot_files import publish, remove_leftovers, sync_directory, temporary_name
 
@@ -89,7 +91,7 @@ class PoolFolder:
         Raises:
             PoolError: there is no such snapshot, or its file is damaged.
         """
-        if not isinstance(snapshot, int) or snapshot < 0:
+        if not isinstance(snapshot, int | np.integer) or snapshot < 0:
             raise self.missing(snapshot)
         for file in (self.file(snapshot), self._retired(snapshot)):
             with contextlib.suppress(FileNotFoundError):

@@ -53,17 +53,14 @@ def encode_snapshot(parameters: Parameters, metadata: Mapping[str, Any]) -> byte
 
 
 def read_parameters(file: Path) -> dict[str, NDArray[Any]]:
-    """The weights of a snapshot's file, read-only.
+    """The weights of a snapshot's file, immutable.
 
     Raises:
         PoolError: the file is damaged or cannot be read.
         FileNotFoundError: there is no such file.
     """
     with _opened(file) as snapshot:
-        arrays = {name: snapshot.get_tensor(name) for name in list(snapshot.keys())}
-    for array in arrays.values():
-        array.flags.writeable = False
-    return arrays
+        return {name: _frozen(snapshot.get_tensor(name)) for name in list(snapshot.keys())}
 
 
 def read_metadata(file: Path) -> str:
@@ -172,6 +169,12 @@ def _array(name: str, value: Any) -> NDArray[Any]:
             f"Parameter {name!r} has dtype {array.dtype}. Snapshots hold booleans, integers and floats."
         )
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers over immutable bytes: not even its flags can make this array writable."""
+    frozen: NDArray[Any] = np.ndarray(array.shape, array.dtype, array.tobytes())
+    return frozen
 
 
 def _plain(value: Any) -> Any:
