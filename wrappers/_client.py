@@ -178,9 +178,9 @@ class TaskClient:
                 self.progress[agent], changed = float(now), True
         return changed
 
-    def send_progress(self) -> None:
-        """Send the agents' task completion, after the steps that led to it."""
-        self.send_steps(ends=False)
+    def send_progress(self, *, ends: bool) -> None:
+        """Send the agents' task completion, after the steps that led to it; `ends`: as for `send_steps`."""
+        self.send_steps(ends=ends)
         self._send(TaskProgress(self.task, self._connected().env_id, self._plain(self.progress)))
 
     @property
@@ -217,9 +217,14 @@ class TaskClient:
         return self._link
 
     def send_steps(self, *, ends: bool) -> None:
-        """Send what has been recorded since the last time."""
+        """Send what has been recorded since the last time.
+
+        Args:
+            ends: Whether the episode is over. The batch says so, and nobody can say it later.
+        """
         batch = None if self._recorder is None else self._recorder.flush(ends=ends)
-        if batch is not None:
+        # Some wrappers take one empty step more than the episode has, which belongs to no task.
+        if batch is not None and self._assignment is not None:
             self._send(batch)
 
     def _send(self, update: Any) -> None:

@@ -97,19 +97,16 @@ class AECSyncWrapper(BaseWrapper[str, Any, Any]):
         if not self._client.playing or self._dead(agent):
             self.env.step(action)
             return
-        if self._client.observing:
-            seen = {agent: self.env.observe(agent)}
-            self._finish_turn(agent, seen)
-            self._client.see(seen)
-        else:
-            self._finish_turn(agent, {})
+        seen = self._seen(agent)
+        if self._finish_turn(agent, seen):
+            self._client.send_steps(ends=False)
+        self._client.see(seen)
         self.env.step(action)
         self._acted.add(agent)
         for paid, reward in self.env.rewards.items():
             self._paid[paid] = self._paid.get(paid, 0.0) + float(reward)
         self._annotate()
         self._report()
-        self._close_the_dead()
 
     @override
     def close(self) -> None:
@@ -119,37 +116,38 @@ class AECSyncWrapper(BaseWrapper[str, Any, Any]):
     def _dead(self, agent: str) -> bool:
         return bool(self.env.terminations.get(agent) or self.env.truncations.get(agent))
 
-    def _finish_turn(self, agent: str, seen: dict[str, Any]) -> None:
-        """Record what came of an agent's last action, now that it is over."""
+    def _seen(self, agent: str) -> dict[str, Any]:
+        return {agent: self.env.observe(agent)} if self._client.observing else {}
+
+    def _finish_turn(self, agent: str, seen: dict[str, Any]) -> bool:
+        """Record what came of an agent's last action, now that it is over; whether it is time to send."""
         if agent not in self._acted:
-            return
+            return False
         self._acted.discard(agent)
-        full = self._client.record(
+        paid, self._paid[agent] = self._paid[agent], 0.0
+        return self._client.record(
             seen,
-            {agent: self._paid.pop(agent, 0.0)},
+            {agent: paid},
             {agent: bool(self.env.terminations.get(agent))},
             {agent: bool(self.env.truncations.get(agent))},
             {agent: self.env.infos.get(agent, {})},
         )
-        self._paid[agent] = 0.0
-        if full:
-            self._client.send_steps(ends=False)
 
     def _report(self) -> None:
-        if any("task_completion" in info for info in self.env.infos.values()) and self._client.note_progress(
-            self.env.infos
-        ):
-            self._client.send_progress()
-
-    def _close_the_dead(self) -> None:
+        """Finish the turns of those who are dead, and send what is due."""
+        client, infos = self._client, self.env.infos
         dead = [agent for agent in self.env.agents if self._dead(agent)]
-        for agent in dead:
-            seen = {agent: self.env.observe(agent)} if self._client.observing else {}
-            self._finish_turn(agent, seen)
-        if len(dead) == len(self.env.agents):
+        full = True in [self._finish_turn(agent, self._seen(agent)) for agent in dead]
+        over = len(dead) == len(self.env.agents)
+        told = any("task_completion" in info for info in infos.values())
+        if told and client.note_progress(infos):
+            client.send_progress(ends=over)
+        elif full and not over:
+            client.send_steps(ends=False)
+        if over:
             # Agents that were paid without ever acting have no step of their own.
-            self._client.add_returns(self._paid)
-            self._client.end()
+            client.add_returns(self._paid)
+            client.end()
 
     def _annotate(self) -> None:
         if self._info_keys:

@@ -99,20 +99,23 @@ class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         client = self._client
         infos = {SINGLE_AGENT: info}
         changed = "task_completion" in info and client.note_progress(infos)
-        if client.record(
+        full = client.record(
             {SINGLE_AGENT: observation},
             {SINGLE_AGENT: float(reward)},
             {SINGLE_AGENT: terminated},
             {SINGLE_AGENT: truncated},
             infos,
-        ):
-            client.send_steps(ends=False)
-        if changed:
-            client.send_progress()
+        )
         info = self._annotated(info)
-        if terminated or truncated:
+        over = bool(terminated or truncated)
+        completed = changed and not over and self._changes_task and client.completed
+        if changed:
+            client.send_progress(ends=over or completed)
+        elif full and not over:
+            client.send_steps(ends=False)
+        if over:
             client.end()
-        elif changed and self._changes_task and client.completed:
+        elif completed:
             self._change_task(observation)
         return observation, reward, terminated, truncated, info
 

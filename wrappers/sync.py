@@ -131,22 +131,30 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
         except KeyError:
             reported = self._complete(infos, rewards)
         changed = client.note_progress(infos) if reported else False
-        if client.record(observations, rewards, terminations, truncations, infos):
-            client.send_steps(ends=False)
-        if changed:
-            client.send_progress()
-        if (True in terminations.values() or True in truncations.values()) and self._over(
+        full = client.record(observations, rewards, terminations, truncations, infos)
+        over = (True in terminations.values() or True in truncations.values()) and self._over(
             terminations, truncations
-        ):
-            client.end()
-        elif changed and self._changes_task and client.completed:
-            self._change_task(observations)
+        )
+        if full or changed or over:
+            self._send(full, changed, over, observations)
         return result
 
     def close(self) -> None:
         """Disconnect from the curriculum and close the environment."""
         self._client.close()
         super().close()
+
+    def _send(self, full: bool, changed: bool, over: bool, observations: Mapping[str, Any]) -> None:
+        client = self._client
+        completed = changed and not over and self._changes_task and client.completed
+        if changed:
+            client.send_progress(ends=over or completed)
+        elif full and not over:
+            client.send_steps(ends=False)
+        if over:
+            client.end()
+        elif completed:
+            self._change_task(observations)
 
     def _over(self, terminations: Mapping[str, bool], truncations: Mapping[str, bool]) -> bool:
         # Some environments drop finished agents from `agents` at once, others only at the next reset.
