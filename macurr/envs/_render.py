@@ -183,14 +183,12 @@ def _paint_strip(strip: Canvas, scene: Scene) -> None:
     """Points of either player from its side inwards, and the time left as a line above them."""
     left = round(BOARD * scene.time_left)
     strip[:3, :left] = WALL_LIGHT
-    size = min(STRIP - 12, BOARD // (2 * scene.out_of + 1))
+    size = min(STRIP - 12, (BOARD // 2 - 16) // scene.out_of)
     if size < 3:
-        return
+        return  # too many to be told apart
     for seat, colour in enumerate(PLAYERS):
         for point in range(scene.out_of):
             near = 8 + point * size if seat == 0 else BOARD - 8 - (point + 1) * size
-            if not 0 <= near <= BOARD - size or (near + size / 2 > BOARD / 2) is (seat == 0):
-                continue
             made = point < scene.scores[seat]
             _blend(strip[9 : 9 + size, near : near + size], colour if made else WALL, _disc(size, 0.36))
 

@@ -4,12 +4,13 @@ import copy
 import itertools
 import pickle
 import warnings
+import zlib
 
 import cloudpickle
 import numpy as np
 import pettingzoo
 import pytest
-import supersuit
+from supersuit import concat_vec_envs_v1, pettingzoo_env_to_vec_env_v1
 
 from macurr.envs import apple_race_v0, laser_tag_v0
 from macurr.envs._registration import register_envs
@@ -98,6 +99,15 @@ def test_whole_episodes_are_the_same_in_fresh_and_used_objects(game):
             np.testing.assert_equal(seen, episode(game.parallel_env(), seed))
         used.reset()
         used.step(dict.fromkeys(AGENTS, 1))  # left in the middle
+
+
+@pytest.mark.parametrize(("module", "expected"), [(apple_race_v0, 3763615711), (laser_tag_v0, 427762860)])
+def test_levels_of_a_version_never_change(module, expected):
+    # Results are reported by seed. Whoever has to change this number has to make it v1.
+    env = module.parallel_env()
+    levels = [env.level(seed) for seed in range(20)]
+    text = repr([(level, level.walls.astype(int).tolist()) for level in levels])
+    assert zlib.crc32(text.encode()) == expected
 
 
 def test_rendering_changes_nothing(game):
@@ -225,6 +235,15 @@ def test_picture_of_a_shared_cell_shows_a_half_of_each_player():
     blue, orange = ((cell == colour).all(axis=-1).sum(axis=0) for colour in ((38, 108, 214), (236, 136, 24)))
     assert blue[: tile // 2].sum() > 0 == blue[tile // 2 :].sum()
     assert orange[tile // 2 :].sum() > 0 == orange[: tile // 2].sum()
+
+
+@pytest.mark.parametrize(("apples", "dots"), [(1, 1), (9, 9), (40, 40), (400, 0)])
+def test_strip_has_a_dot_for_every_apple_and_player(apples, dots):
+    env = apple_race_v0.parallel_env(size=40, density=0, apples=apples, render_mode="rgb_array")
+    env.reset(seed=0)
+    middle = env.render()[512 - 32 + 9 :].max(axis=0).astype(int)  # brightest pixel of each column
+    edges = np.flatnonzero(np.diff((middle[:, 0] > 50).astype(int)) == 1)
+    assert len(edges) == 2 * dots
 
 
 def test_picture_of_a_beam_reaches_from_player_to_player():
@@ -422,8 +441,8 @@ def test_registering_again_is_silent():
 
 
 def test_registration_is_skipped_without_a_registry(monkeypatch):
-    monkeypatch.delattr(pettingzoo, "register")
-    monkeypatch.delattr(pettingzoo, "parallel_registry")
+    monkeypatch.delattr(pettingzoo, "register", raising=False)
+    monkeypatch.delattr(pettingzoo, "parallel_registry", raising=False)
     register_envs()
 
 
@@ -438,8 +457,8 @@ def test_import_alone_registers_and_stays_light(tmp_path):
 
 @pytest.mark.parametrize("num_cpus", [0, 2])
 def test_supersuit_vectorises_it(game, num_cpus):
-    single = supersuit.pettingzoo_env_to_vec_env_v1(game.parallel_env(max_cycles=3))
-    env = supersuit.concat_vec_envs_v1(single, 2, num_cpus=num_cpus, base_class="gymnasium")
+    single = pettingzoo_env_to_vec_env_v1(game.parallel_env(max_cycles=3))
+    env = concat_vec_envs_v1(single, 2, num_cpus=num_cpus, base_class="gymnasium")
     try:
         observations, _ = env.reset(seed=0)
         assert observations.shape == (4, *game.parallel_env().observation_space("player_0").shape)

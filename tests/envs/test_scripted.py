@@ -1,5 +1,4 @@
 import numpy as np
-import pettingzoo
 import pytest
 from pettingzoo.utils import BaseParallelWrapper
 
@@ -83,7 +82,7 @@ def test_it_sees_through_wrappers_and_the_aec_side():
     expected = bfs_policy(plain, "player_1")
     wrapped = BaseParallelWrapper(apple_race_v0.parallel_env())
     wrapped.reset(seed=3)
-    aec = pettingzoo.make("aec", "macurr/apple_race_v0")
+    aec = apple_race_v0.env()
     aec.reset(seed=3)
     assert bfs_policy(wrapped, "player_1") == bfs_policy(aec, "player_1") == expected
 
