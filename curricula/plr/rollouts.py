@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from macurr.curricula.plr.strategies import Strategy
+from macurr.curricula.plr.tasks import frozen
 from macurr.errors import TaskError
 
 CRITICS = ("values", "alternative_values")
@@ -59,7 +60,11 @@ class Rollout:
     active: NDArray[np.bool_]
 
     def segments(self) -> Iterator[Segment]:
-        """The pieces of episodes, column by column, in order."""
+        """The pieces of episodes, column by column, in order.
+
+        Raises:
+            TaskError: a column changes its task within an episode.
+        """
         for column in range(self.rewards.shape[1]):
             steps = np.flatnonzero(self.active[:, column])
             ends = np.flatnonzero((self.terminations | self.truncations)[steps, column]) + 1
@@ -69,10 +74,16 @@ class Rollout:
 
     def _segment(self, column: int, steps: NDArray[np.int64]) -> Segment:
         terminated, truncated = self.terminations[steps[-1], column], self.truncations[steps[-1], column]
+        task, last = self.tasks[steps[0]][column], self.tasks[steps[-1]][column]
+        if frozen(task) != frozen(last):
+            raise TaskError(
+                f"Column {column} of the rollout goes from task {task!r} to {last!r} between steps {steps[0]} and "
+                f"{steps[-1]} without an episode's end. tasks[t][n] is the task in which step t was taken."
+            )
         return Segment(
             column,
             steps,
-            self.tasks[steps[0]][column],
+            task,
             ended=bool(terminated or truncated),
             truncated=bool(truncated and not terminated),
         )

@@ -84,10 +84,20 @@ class Strategy:
     score_steps: Callable[[Stretch], Floats] | None = None
     grounded: bool = False
 
-    @property
-    def memory(self) -> int:
-        """How many numbers per level it keeps between episodes, by default."""
-        return int(self.grounded)
+
+# Named functions rather than lambdas: a curriculum can be pickled.
+
+
+def _value_l1(stretch: Stretch) -> Floats:
+    return scores.value_l1(stretch.advantages())
+
+
+def _signed(stretch: Stretch) -> Floats:
+    return scores.signed_value_loss(stretch.advantages())
+
+
+def _positive(stretch: Stretch) -> Floats:
+    return scores.positive_value_loss(stretch.advantages())
 
 
 def _td_error(stretch: Stretch) -> Floats:
@@ -101,40 +111,50 @@ def _td_error(stretch: Stretch) -> Floats:
     )
 
 
+def _max_mc(stretch: Stretch) -> Floats:
+    return scores.max_mc(stretch.columns["values"], stretch.best_return)
+
+
+def _grounded_positive(stretch: Stretch) -> Floats:
+    return scores.grounded_positive_value_loss(stretch.columns["values"], stretch.best_return)
+
+
+def _alternative(stretch: Stretch) -> Floats:
+    return scores.alt_advantage_abs(stretch.alternative_returns(), stretch.columns["values"])
+
+
+def _entropy(stretch: Stretch) -> Floats:
+    return scores.policy_entropy(stretch.columns["action_probs"])
+
+
+def _least_confidence(stretch: Stretch) -> Floats:
+    return scores.least_confidence(stretch.columns["action_probs"])
+
+
+def _min_margin(stretch: Stretch) -> Floats:
+    return scores.min_margin(stretch.columns["action_probs"])
+
+
+def _disagreement(stretch: Stretch) -> Floats:
+    return scores.value_disagreement(stretch.columns["value_ensemble"])
+
+
 _VALUES, _PROBS = frozenset({"values"}), frozenset({"action_probs"})
 
 _STRATEGIES = (
-    Strategy("value_l1", _VALUES, lambda s: scores.value_l1(s.advantages())),
-    Strategy("gae", _VALUES, lambda s: scores.signed_value_loss(s.advantages())),
-    Strategy("signed_value_loss", _VALUES, lambda s: scores.signed_value_loss(s.advantages())),
-    Strategy("positive_value_loss", _VALUES, lambda s: scores.positive_value_loss(s.advantages())),
+    Strategy("value_l1", _VALUES, _value_l1),
+    Strategy("gae", _VALUES, _signed),
+    Strategy("signed_value_loss", _VALUES, _signed),
+    Strategy("positive_value_loss", _VALUES, _positive),
     Strategy("one_step_td_error", _VALUES, _td_error),
-    Strategy("max_mc", _VALUES, lambda s: scores.max_mc(s.columns["values"], s.best_return), grounded=True),
-    Strategy(
-        "grounded_signed_value_loss",
-        _VALUES,
-        lambda s: scores.max_mc(s.columns["values"], s.best_return),
-        grounded=True,
-    ),
-    Strategy(
-        "grounded_positive_value_loss",
-        _VALUES,
-        lambda s: scores.grounded_positive_value_loss(s.columns["values"], s.best_return),
-        grounded=True,
-    ),
-    Strategy(
-        "alt_advantage_abs",
-        frozenset({"values", "alternative_values"}),
-        lambda s: scores.alt_advantage_abs(s.alternative_returns(), s.columns["values"]),
-    ),
-    Strategy("policy_entropy", _PROBS, lambda s: scores.policy_entropy(s.columns["action_probs"])),
-    Strategy("least_confidence", _PROBS, lambda s: scores.least_confidence(s.columns["action_probs"])),
-    Strategy("min_margin", _PROBS, lambda s: scores.min_margin(s.columns["action_probs"])),
-    Strategy(
-        "value_disagreement",
-        frozenset({"value_ensemble"}),
-        lambda s: scores.value_disagreement(s.columns["value_ensemble"]),
-    ),
+    Strategy("max_mc", _VALUES, _max_mc, grounded=True),
+    Strategy("grounded_signed_value_loss", _VALUES, _max_mc, grounded=True),
+    Strategy("grounded_positive_value_loss", _VALUES, _grounded_positive, grounded=True),
+    Strategy("alt_advantage_abs", frozenset({"values", "alternative_values"}), _alternative),
+    Strategy("policy_entropy", _PROBS, _entropy),
+    Strategy("least_confidence", _PROBS, _least_confidence),
+    Strategy("min_margin", _PROBS, _min_margin),
+    Strategy("value_disagreement", frozenset({"value_ensemble"}), _disagreement),
     Strategy("learnability"),
     Strategy("tscl_window"),
     Strategy("uniform"),
@@ -170,7 +190,7 @@ class Outcomes:
 
     def __post_init__(self) -> None:
         widths = {"learnability": 2, "tscl_window": 1 + self.window}
-        object.__setattr__(self, "width", widths.get(self.strategy.name, self.strategy.memory))
+        object.__setattr__(self, "width", widths.get(self.strategy.name, int(self.strategy.grounded)))
 
     def fresh(self) -> Floats:
         """The row of a level that has not been visited."""
