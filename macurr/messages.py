@@ -88,8 +88,8 @@ class StepBatch:
         final_observations: Per agent, what it saw after the last step of this batch: needed to bootstrap at a
             truncation and at a cut between batches. Empty unless "observations" are asked for.
         infos: Per step, the agents' infos; empty unless asked for.
-        progress: float32 (T, A), or None where the environment reports no task completion; NaN where an agent
-            reports none.
+        progress: float32 (T, A), the task completion that each agent has last reported (0 before); None unless
+            asked for.
         starts_episode: Whether the first step of the batch is the first of the episode.
         ends_episode: Whether the episode ended with the last step of the batch.
         single_agent: Whether `steps` yields plain values.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ class Recorder:
     ) -> None:
         self._env_id, self._spec, self._batch_size = env_id, spec, batch_size
         self._agents = spec.possible_agents
+        self._width = len(self._agents)
+        self._pick = _picker(self._agents)
+        self._plain = True
         self._observing = "observations" in fields
         self._informing = "infos" in fields
         self._progressing = "progress" in fields
@@ -70,7 +74,10 @@ class Recorder:
 
     def see(self, observations: Mapping[str, Any]) -> None:
         """Note what agents see before their next step."""
-        self._seen.update((agent, _copied(seen)) for agent, seen in observations.items())
+        # A new dict: the old one is the record of the step before. Who is silent keeps what it saw last.
+        self._seen = dict(self._seen)
+        for agent, seen in observations.items():
+            self._seen[agent] = seen.copy() if type(seen) is np.ndarray else _copied(seen)
 
     def add(
         self,
@@ -81,17 +88,31 @@ class Recorder:
         infos: Mapping[str, Any],
     ) -> bool:
         """Record one step; returns whether the batch is full."""
-        self._rewards.append(dict(rewards))
-        self._terminations.append(dict(terminations))
-        self._truncations.append(dict(truncations))
+        rows, pick = self._rows, self._pick
+        if not rows:  # an environment hands out one kind of numbers: looking once in a batch is enough
+            self._plain = not any(isinstance(reward, np.ndarray) for reward in rewards.values())
+        try:
+            if len(rewards) != self._width or not self._plain:
+                raise KeyError
+            rows.append(pick(rewards) + pick(terminations) + pick(truncations))
+        except KeyError:  # somebody is dead, or values need care
+            self._add_ragged(rewards, terminations, truncations)
         if self._observing:
-            self._before.append({agent: self._seen.get(agent) for agent in rewards})
+            self._before.append(self._seen)
             self.see(observations)
         if self._informing:
             self._infos.append({agent: self._kept(info) for agent, info in infos.items()})
         if self._progressing:
-            self._progress.append(dict(self._now))
-        return len(self._rewards) >= self._most
+            self._progress.append([self._now[agent] for agent in self._agents])
+        return len(rows) >= self._most
+
+    def _add_ragged(
+        self, rewards: Mapping[str, float], terminations: Mapping[str, bool], truncations: Mapping[str, bool]
+    ) -> None:
+        """Record one step on which not everybody acted; who did not is inactive."""
+        self._inactive[len(self._rows)] = [agent not in rewards for agent in self._agents]
+        fields = (rewards, terminations, truncations)
+        self._rows.append(tuple(float(field.get(agent, 0)) for field in fields for agent in self._agents))
 
     def _add_returns(
         self, observations: Any, rewards: Mapping[str, float], terminations: Any, truncations: Any, infos: Any
@@ -112,14 +133,16 @@ class Recorder:
         Returns:
             The batch; None if there is nothing in it or the curriculum reads no steps.
         """
-        steps = len(self._rewards)
+        steps, width = len(self._rows), self._width
         if steps == 0:
             return None
-        values, active = self._grid(self._rewards, np.float64)
-        for agent, total in zip(self._agents, values.sum(axis=0).tolist(), strict=True):
+        # One flat pass over all values: quicker than an array for each field.
+        grid = np.fromiter(chain.from_iterable(self._rows), np.float64, steps * 3 * width)
+        grid = grid.reshape(steps, 3, width)
+        for agent, total in zip(self._agents, grid[:, 0].sum(axis=0).tolist(), strict=True):
             self.returns[agent] += total
         self.length += steps
-        batch = self._batch(values, active, ends)
+        batch = self._batch(grid, ends)
         self._starts = False
         self._clear()
         return batch
@@ -127,46 +150,36 @@ class Recorder:
     @property
     def steps(self) -> int:
         """Steps of the episode so far."""
-        return self.length + len(self._rewards)
+        return self.length + len(self._rows)
 
-    def _batch(self, rewards: NDArray[Any], active: NDArray[np.bool_], ends: bool) -> StepBatch:
+    def _batch(self, grid: NDArray[np.float64], ends: bool) -> StepBatch:
+        active = np.ones((len(grid), self._width), dtype=bool)
+        for row, absent in self._inactive.items():
+            active[row, absent] = False
         return StepBatch(
             task=self.task,
             env_id=self._env_id,
             agents=self._agents,
-            rewards=rewards.astype(np.float32),
-            terminations=self._grid(self._terminations, np.bool_)[0],
-            truncations=self._grid(self._truncations, np.bool_)[0],
+            rewards=grid[:, 0].astype(np.float32),
+            terminations=grid[:, 1] != 0,
+            truncations=grid[:, 2] != 0,
             active=active,
-            observations=self._stacked() if self._observing else {},
-            final_observations=dict(self._seen) if self._observing else {},
+            observations=self._stacked(active) if self._observing else {},
+            final_observations=self._seen if self._observing else {},
             infos=tuple(self._infos),
-            progress=self._grid(self._progress, np.float32, np.nan)[0] if self._progressing else None,
+            progress=np.array(self._progress, np.float32) if self._progressing else None,
             starts_episode=self._starts,
             ends_episode=ends,
             single_agent=self._spec.single_agent,
         )
 
-    def _grid(
-        self, rows: Sequence[dict[str, Any]], dtype: type, missing: float = 0
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Mappings by agent as a (T, A) array, and where they held an entry."""
-        shape = (len(rows), len(self._agents))
-        if all(map(self._agents.__eq__, map(tuple, rows))):  # everybody alive, in order: no lookups
-            values = chain.from_iterable(map(dict.values, rows))
-            return np.fromiter(values, dtype, shape[0] * shape[1]).reshape(shape), np.ones(shape, dtype=bool)
-        grid: NDArray[Any] = np.full(shape, missing, dtype)
-        held = np.zeros(shape, dtype=bool)
-        column = {agent: a for a, agent in enumerate(self._agents)}
-        for t, row in enumerate(rows):
-            for agent, value in row.items():
-                if agent in column:  # PettingZoo allows further keys such as "common"
-                    grid[t, column[agent]], held[t, column[agent]] = value, True
-        return grid, held
-
-    def _stacked(self) -> dict[str, Any]:
-        acted = [agent for agent in self._agents if any(agent in row for row in self._before)]
-        return {agent: _stack([row.get(agent) for row in self._before]) for agent in acted}
+    def _stacked(self, active: NDArray[np.bool_]) -> dict[str, Any]:
+        stacked = {}
+        for agent, acted in zip(self._agents, active.T.tolist(), strict=True):
+            rows = [seen.get(agent) if a else None for seen, a in zip(self._before, acted, strict=True)]
+            if any(row is not None for row in rows):
+                stacked[agent] = _stack(rows)
+        return stacked
 
     def _kept(self, info: Any) -> Any:
         if not isinstance(info, Mapping):
@@ -174,12 +187,19 @@ class Recorder:
         return {key: value for key, value in info.items() if key not in self._remove_keys}
 
     def _clear(self) -> None:
-        self._rewards: list[dict[str, float]] = []
-        self._terminations: list[dict[str, bool]] = []
-        self._truncations: list[dict[str, bool]] = []
+        self._rows: list[tuple[float, ...]] = []  # per step: rewards, terminations, truncations of all agents
+        self._inactive: dict[int, list[bool]] = {}
         self._before: list[dict[str, Any]] = []
         self._infos: list[dict[str, Any]] = []
-        self._progress: list[dict[str, float]] = []
+        self._progress: list[list[float]] = []
+
+
+def _picker(agents: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """The values of a mapping in the order of the agents."""
+    if len(agents) == 1:
+        agent = agents[0]
+        return lambda values: (values[agent],)
+    return itemgetter(*agents)
 
 
 class _Returns(dict[str, float]):
@@ -212,8 +232,10 @@ def _stack(seen: list[Any]) -> Any:
     first = next(row for row in seen if row is not None)
     if not isinstance(first, np.ndarray | np.number | int | float):
         return seen
-    blank = np.zeros_like(first)
-    rows = [blank if row is None else row for row in seen]
-    if any(np.shape(row) != np.shape(first) for row in rows):
+    if any(row is None for row in seen):
+        blank = np.zeros_like(first)
+        seen = [blank if row is None else row for row in seen]
+    shape = np.shape(first)
+    if isinstance(first, np.ndarray) and any(row.shape != shape for row in seen):
         return seen
-    return np.asarray(rows)
+    return np.asarray(seen)
