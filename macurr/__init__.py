@@ -29,7 +29,7 @@ from macurr.errors import (
     TransportError,
     UsageError,
 )
-from macurr.evaluator import Evaluator
+from macurr.evaluator import Evaluator, FunctionEvaluator
 from macurr.host import CurriculumHost
 from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, StepBatch, TaskProgress
 from macurr.spaces import (
@@ -60,6 +60,7 @@ __all__ = [
     "EpisodeAborted",
     "EpisodeResult",
     "Evaluator",
+    "FunctionEvaluator",
     "MacurrError",
     "MissingDependencyError",
     "MultiDiscreteTaskSpace",
