@@ -7,17 +7,18 @@ from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
+from gymnasium.utils import RecordConstructorArgs
 from typing_extensions import override
 
 from macurr.errors import UsageError
 from macurr.host import Assignment
 from macurr.messages import SINGLE_AGENT, EnvSpec
-from macurr.wrappers._client import TaskClient, task_info
+from macurr.wrappers._client import TaskClient, handle, task_info
 
 __all__ = ["GymnasiumSyncWrapper"]
 
 
-class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Connects a Gymnasium environment to a curriculum, which then receives plain values.
 
     Put it on the environment (on its task wrapper) and under the other wrappers. It works inside
@@ -51,6 +52,16 @@ class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         if not isinstance(env, gymnasium.Env):
             hint = " Use PettingZooSyncWrapper." if hasattr(env, "possible_agents") else ""
             raise UsageError(f"GymnasiumSyncWrapper needs a gymnasium.Env; got {env!r}.{hint}")
+        # So that `env.spec` can make such an environment again, as Gymnasium's own wrappers let it.
+        RecordConstructorArgs.__init__(
+            self,
+            components=handle(components),
+            batch_size=batch_size,
+            buffer_size=buffer_size,
+            remove_keys=tuple(remove_keys),
+            change_task_on_completion=change_task_on_completion,
+            info_keys=info_keys,
+        )
         super().__init__(env)
         agents = (SINGLE_AGENT,)
         self._client = TaskClient(

@@ -68,6 +68,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
         self._task_env: Any = env
         self._info_keys = info_keys
         self._task_infos: dict[str, Any] = {}
+        self._dead: set[str] = set()
         self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
         self._changes_task = change_task_on_completion
         if change_task_on_completion and not hasattr(env, "change_task"):
@@ -120,15 +121,14 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
         observations, rewards, terminations, truncations, infos = result
         client = self._client
         reported = False
+        tasks = self._task_infos
         try:
-            for agent, task in self._task_infos.items():
-                if agent in rewards:
-                    info = infos[agent]
-                    if "task_completion" in info:
-                        reported = True
-                    if task is not None:
-                        info["task"] = task
-        except KeyError:
+            for agent in rewards:
+                info = infos[agent]
+                if "task_completion" in info:
+                    reported = True
+                info["task"] = tasks[agent]
+        except KeyError:  # an agent without info, or infos that are to be left alone
             reported = self._complete(infos, rewards)
         changed = client.note_progress(infos) if reported else False
         full = client.record(observations, rewards, terminations, truncations, infos)
@@ -158,17 +158,23 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
 
     def _over(self, terminations: Mapping[str, bool], truncations: Mapping[str, bool]) -> bool:
         # Some environments drop finished agents from `agents` at once, others only at the next reset.
-        return all(terminations.get(agent) or truncations.get(agent) for agent in self.env.agents)
+        for agent, terminated in terminations.items():
+            if terminated or truncations.get(agent):
+                self._dead.add(agent)
+            else:
+                self._dead.discard(agent)
+        return self._dead.issuperset(self.env.agents)
 
     def _begin(self, assignment: Assignment, observations: Mapping[str, Any]) -> None:
         self._client.begin(observations)
         agents = self._client.spec.possible_agents
-        self._task_infos = task_info(assignment.encoded, agents) if self._info_keys else dict.fromkeys(agents)
+        self._task_infos = task_info(assignment.encoded, agents) if self._info_keys else {}
+        self._dead.clear()
 
     def _complete(self, infos: dict[str, Any], agents: Iterable[str]) -> bool:
         """Add the task to the agents' infos, also for those that have none; whether anybody tells progress."""
         for agent in agents:
-            if self._task_infos.get(agent) is not None:
+            if agent in self._task_infos:
                 if agent not in infos:
                     infos[agent] = {}
                 infos[agent]["task"] = self._task_infos[agent]
