@@ -52,13 +52,14 @@ class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstruc
         if not isinstance(env, gymnasium.Env):
             hint = " Use PettingZooSyncWrapper." if hasattr(env, "possible_agents") else ""
             raise UsageError(f"GymnasiumSyncWrapper needs a gymnasium.Env; got {env!r}.{hint}")
+        remove_keys = tuple(remove_keys)
         # So that `env.spec` can make such an environment again, as Gymnasium's own wrappers let it.
         RecordConstructorArgs.__init__(
             self,
             components=handle(components),
             batch_size=batch_size,
             buffer_size=buffer_size,
-            remove_keys=tuple(remove_keys),
+            remove_keys=remove_keys,
             change_task_on_completion=change_task_on_completion,
             info_keys=info_keys,
         )
