@@ -18,6 +18,14 @@ MOST_TASKS = 10_000_000
 """Larger spaces, such as all seeds, have no distribution as an array."""
 
 
+def uniform_probabilities(space: TaskSpace) -> NDArray[np.float64]:
+    """The same probability for every task of a finite space, and 0 where a task was removed; by position."""
+    n = space.num_tasks or 0
+    probabilities = np.full(n, 1.0 / (n - space.num_removed))
+    probabilities[space.removed] = 0.0
+    return probabilities
+
+
 class DomainRandomization(Curriculum):
     """Draws tasks uniformly: the baseline without which no claim is honest (Tobin et al., 2017).
 
@@ -36,7 +44,7 @@ class DomainRandomization(Curriculum):
     @override
     def distribution(self) -> NDArray[np.float64] | None:
         n = self.task_space.num_tasks
-        return None if n is None or n > MOST_TASKS else np.full(n, 1.0 / n)
+        return None if n is None or n > MOST_TASKS else uniform_probabilities(self.task_space)
 
 
 class Constant(Curriculum):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from macurr.errors import TaskError
 
@@ -17,8 +18,25 @@ class TaskSpace(ABC):
 
     @property
     def num_tasks(self) -> int | None:
-        """The number of tasks, or None where the space is not finite."""
+        """The number of positions, or None where the space is not finite.
+
+        Every position holds a task, except where tasks have been removed from the space.
+        """
         return None
+
+    @property
+    def num_removed(self) -> int:
+        """How many positions of a finite space hold no task any more. It never decreases."""
+        return 0
+
+    @property
+    def removed(self) -> NDArray[np.int64]:
+        """The positions that hold no task any more, in ascending order."""
+        return np.zeros(0, np.int64)
+
+    def was_removed(self, task: Any) -> bool:
+        """Whether `task` was an encoded task of this space before it was removed. Never raises."""
+        return False
 
     @abstractmethod
     def contains(self, task: Any) -> bool:
@@ -59,6 +77,14 @@ class TaskSpace(ABC):
             raise TaskError(f"Task {task!r} is not in {self!r}. Pass an encoded task: {self._wanted()}.")
         return task
 
+    def plain(self, task: Any) -> Any:
+        """An encoded task as states hold it: a nest of dicts, lists, numbers and arrays. `check` reads it back.
+
+        Raises:
+            TaskError: the task is not in the space.
+        """
+        return _plain(self.check(task))
+
     def index(self, task: Any) -> int:
         """The position of an encoded task in a finite space.
 
@@ -84,6 +110,9 @@ class TaskSpace(ABC):
         """
         if self.num_tasks is None:
             raise self._not_finite()
+        if self.num_removed:
+            left = np.setdiff1d(np.arange(self.num_tasks), self.removed, assume_unique=True)
+            return [self.from_index(i) for i in left.tolist()]
         return _Enumeration(self, self.num_tasks)
 
     def name(self, task: Any) -> str:
@@ -98,6 +127,14 @@ class TaskSpace(ABC):
             f"{self!r} is not finite, so its tasks have no positions. "
             "Use a discrete task space, or a curriculum for continuous spaces."
         )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return value
 
 
 class _Enumeration(Sequence[Any]):

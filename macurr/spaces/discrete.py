@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from macurr.errors import TaskError
@@ -15,6 +17,9 @@ from macurr.spaces.base import TaskSpace
 
 class DiscreteTaskSpace(TaskSpace):
     """A finite set of tasks, encoded as ints from 0 to n - 1.
+
+    Tasks may come and go while a curriculum runs (`add_task`, `remove_task`). A code is never given twice and
+    never changes its task, so arrays by code stay right: `num_tasks` counts the codes ever given.
 
     Args:
         n_or_tasks: The number of tasks (then every task decodes to its own number, as seeds do), or the decoded
@@ -32,8 +37,13 @@ class DiscreteTaskSpace(TaskSpace):
     def __init__(self, n_or_tasks: int | Iterable[Any]) -> None:
         self._values: list[Any] | None = None
         self._lookup: dict[Hashable, int] = {}
+        self._removed: list[int] = []  # in ascending order
         if isinstance(n_or_tasks, int | np.integer):
             self._n = int(n_or_tasks)
+        elif not isinstance(n_or_tasks, Iterable):
+            raise TaskError(
+                f"A discrete task space is made of the number of its tasks or of the tasks; got {n_or_tasks!r}."
+            )
         else:
             self._values = list(n_or_tasks)
             self._n = len(self._values)
@@ -53,13 +63,45 @@ class DiscreteTaskSpace(TaskSpace):
     def gym_space(self) -> gymnasium.Space[Any]:
         return gymnasium.spaces.Discrete(self._n)
 
+    @property
+    @override
+    def num_removed(self) -> int:
+        return len(self._removed)
+
+    @property
+    @override
+    def removed(self) -> NDArray[np.int64]:
+        return np.array(self._removed, np.int64)
+
     @override
     def contains(self, task: Any) -> bool:
+        return self._given(task) and not self.was_removed(task)
+
+    @override
+    def was_removed(self, task: Any) -> bool:
+        if not self._removed or not self._given(task):
+            return False
+        place = bisect_left(self._removed, task)
+        return place < len(self._removed) and self._removed[place] == task
+
+    def _given(self, task: Any) -> bool:
         return isinstance(task, int | np.integer) and not isinstance(task, bool) and 0 <= int(task) < self._n
 
     @override
     def sample(self, rng: np.random.Generator) -> int:
-        return int(rng.integers(self._n))
+        drawn = int(rng.integers(self._n - len(self._removed)))
+        return drawn if not self._removed else drawn + self._removed_before(drawn)
+
+    def _removed_before(self, rank: int) -> int:
+        """How many removed codes are smaller than the code that is `rank`-th among those left."""
+        low, high = 0, len(self._removed)
+        while low < high:
+            middle = (low + high) >> 1
+            if self._removed[middle] - middle <= rank:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     @override
     def check(self, task: Any) -> int:
@@ -107,10 +149,32 @@ class DiscreteTaskSpace(TaskSpace):
         self._n += 1
         return self._n - 1
 
+    def remove_task(self, task: int) -> None:
+        """Take a task out while the curriculum runs. The other tasks keep their codes; this one's stays unused.
+
+        Episodes of the task that are still being played may report afterwards: see `was_removed`.
+
+        Args:
+            task: The encoded task.
+
+        Raises:
+            TaskError: the task is not in the space, or is its last one.
+        """
+        code = self.check(task)
+        if len(self._removed) + 1 == self._n:
+            raise TaskError(f"Task {task!r} is the last one of {self!r}. Add another one before removing it.")
+        if self._values is not None:
+            del self._lookup[_key(self._values[code])]
+        insort(self._removed, code)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DiscreteTaskSpace) or type(self) is not type(other):
             return NotImplemented
-        return self._n == other._n and list(self._lookup) == list(other._lookup)
+        return (
+            self._n == other._n
+            and self._removed == other._removed
+            and list(self._lookup) == list(other._lookup)
+        )
 
     __hash__ = None  # type: ignore[assignment]  # spaces can grow
 
@@ -163,6 +227,12 @@ class StratifiedDiscreteTaskSpace(DiscreteTaskSpace):
         codes = self._stratum(self.strata[-1] if stratum is None else stratum)
         codes.append(super().add_task(task))
         return codes[-1]
+
+    @override
+    def remove_task(self, task: int) -> None:
+        stratum = self.stratum(task)
+        super().remove_task(task)
+        self._codes[stratum].remove(task)
 
     def _stratum(self, name: str) -> list[int]:
         if name not in self._codes:

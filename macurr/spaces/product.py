@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from macurr.errors import TaskError
@@ -44,11 +45,46 @@ class _ProductTaskSpace(TaskSpace):
         return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
     @override
+    @property
+    def num_removed(self) -> int:
+        if not any(part.num_removed for part in self._parts):
+            return 0
+        left = math.prod(
+            size - part.num_removed for part, size in zip(self._parts, self._sizes(), strict=True)
+        )
+        return math.prod(self._sizes()) - left
+
+    @override
+    @property
+    def removed(self) -> NDArray[np.int64]:
+        if not self.num_removed:
+            return np.zeros(0, np.int64)
+        present = np.ones(1, bool)
+        for part, size in zip(self._parts, self._sizes(), strict=True):
+            here = np.ones(size, bool)
+            here[part.removed] = False
+            present = np.logical_and.outer(present, here).ravel()
+        return np.flatnonzero(~present)
+
+    @override
+    def was_removed(self, task: Any) -> bool:
+        values = self._split(task)
+        if values is None:
+            return False
+        gone = [part.was_removed(value) for part, value in zip(self._parts, values, strict=True)]
+        here = [part.contains(value) for part, value in zip(self._parts, values, strict=True)]
+        return any(gone) and all(g or h for g, h in zip(gone, here, strict=True))
+
+    @override
     def contains(self, task: Any) -> bool:
         values = self._split(task)
         return values is not None and all(
             part.contains(value) for part, value in zip(self._parts, values, strict=True)
         )
+
+    def _sizes(self) -> list[int]:
+        """The number of positions of every part of a finite space."""
+        return [part.num_tasks or 0 for part in self._parts]
 
     @override
     def sample(self, rng: np.random.Generator) -> Any:
@@ -72,7 +108,7 @@ class _ProductTaskSpace(TaskSpace):
             raise self._not_finite()
         position = 0
         for part, value in self._pairs(task):
-            position = position * len(part.tasks) + part.index(value)
+            position = position * (part.num_tasks or 0) + part.index(value)
         return position
 
     @override
@@ -84,7 +120,7 @@ class _ProductTaskSpace(TaskSpace):
             raise TaskError(f"{self!r} has positions 0 to {size - 1}; got {index!r}.")
         values, rest = [], int(index)
         for part in reversed(self._parts):
-            rest, position = divmod(rest, len(part.tasks))
+            rest, position = divmod(rest, part.num_tasks or 0)
             values.append(part.from_index(position))
         return self.make(reversed(values))
 
@@ -226,9 +262,7 @@ class MultiDiscreteTaskSpace(_ProductTaskSpace):
 
 
 def _sequence(task: Any, length: int) -> Sequence[Any] | None:
-    if not isinstance(task, tuple | list | np.ndarray) or (
-        np.ndim(task) == 0 and isinstance(task, np.ndarray)
-    ):
+    if not isinstance(task, tuple | list | np.ndarray) or (isinstance(task, np.ndarray) and task.ndim == 0):
         return None
     return task if len(task) == length else None  # type: ignore[return-value]
 
