@@ -274,11 +274,14 @@ class Curriculum(ABC):
             StateError: the state belongs to another kind of curriculum or lacks something; nothing is changed.
         """
         check_state(state, type(self).__name__, {"rng", "started"} | ({"stats"} if self.stats else set()))
+        started = state["started"]
+        if not isinstance(started, int) or isinstance(started, bool) or started < 0:
+            raise StateError(f"The number of tasks drawn at the start must be 0 or more; got {started!r}.")
         check_generator_state(self.rng, state["rng"])
         if self.stats is not None:
             self.stats.load_state_dict(state["stats"])
         load_generator_state(self.rng, state["rng"])
-        self._started = int(state["started"])
+        self._started = started
 
 
 class CurriculumWrapper(Curriculum):

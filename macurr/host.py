@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from macurr.curriculum import Curriculum, check_state
-from macurr.errors import CurriculumError, StateError, UsageError
+from macurr.errors import CurriculumError, MacurrError, StateError, TaskError, UsageError
 from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, StepBatch, TaskProgress, Update
 
 __all__ = ["Assignment", "CurriculumHost", "Welcome"]
@@ -171,7 +171,13 @@ class CurriculumHost:
         """
         with self.locked() as curriculum:
             env_id = self._next_id
-            curriculum.register_env(env_id, spec)
+            try:
+                curriculum.register_env(env_id, spec)
+            except MacurrError:
+                raise
+            except Exception as error:
+                self.fail(error)
+                self.check()
             self._next_id += 1
             self._envs[env_id] = _Env(spec)
             sends = curriculum.requires_step_updates and (self._max_envs is None or env_id < self._max_envs)
@@ -280,7 +286,7 @@ class CurriculumHost:
             return {
                 "type": "CurriculumHost",
                 "curriculum": curriculum.state_dict(),
-                "outstanding": [*self._returned, *out],
+                "outstanding": [curriculum.task_space.plain(task) for task in [*self._returned, *out]],
                 "counters": {name: getattr(self.counters, name) for name in _Counters.__slots__},
             }
 
@@ -297,13 +303,25 @@ class CurriculumHost:
                 raise UsageError(
                     f"{len(self._envs)} environments are connected; load a state before the first reset."
                 )
-            try:
-                counters = _Counters(**state["counters"])
-            except TypeError as error:
-                raise StateError(f"The host's counters are damaged: {error}.") from error
+            counters = _counters(state["counters"])
+            before = curriculum.state_dict()
             curriculum.load_state_dict(state["curriculum"])
-            self._returned = deque(curriculum.task_space.check(task) for task in state["outstanding"])
+            try:
+                # Only now: what a curriculum loads may make its space grow.
+                self._returned = deque([curriculum.task_space.check(task) for task in state["outstanding"]])
+            except (TaskError, TypeError) as error:
+                curriculum.load_state_dict(before)
+                raise StateError(f"The state's tasks that are out are damaged: {error}") from error
             self.counters = counters
+
+
+def _counters(state: Any) -> _Counters:
+    if not isinstance(state, Mapping) or set(state) != set(_Counters.__slots__):
+        raise StateError(f"The host's counters are {sorted(_Counters.__slots__)}; got {state!r}.")
+    wrong = {name: value for name, value in state.items() if type(value) not in {int, float}}
+    if wrong:
+        raise StateError(f"The host's counters are numbers; got {wrong}.")
+    return _Counters(**state)
 
 
 def _dispatch(curriculum: Curriculum, update: Update) -> None:

@@ -163,9 +163,13 @@ class StepBatch:
 
     def _seen_after(self, t: int, column: int) -> Any:
         agent = self.agents[column]
-        if t + 1 == len(self) or not self.active[t + 1, column]:
+        later = np.flatnonzero(self.active[t + 1 :, column])
+        if len(later) == 0:
             return self.final_observations.get(agent)
-        return self.observations[agent][t + 1] if agent in self.observations else None
+        # An agent that comes back from the dead sees a new life's beginning, not the end of the last.
+        if agent not in self.observations or self.terminations[t, column] or self.truncations[t, column]:
+            return None
+        return self.observations[agent][t + 1 + int(later[0])]
 
     def _info(self, t: int, column: int) -> Any:
         return self.infos[t].get(self.agents[column], {}) if self.infos else {}

@@ -135,10 +135,11 @@ class StatRecorder:
         """
         try:
             tasks = {
-                key: self._loaded(saved) for key, saved in zip(state["keys"], state["tasks"], strict=True)
+                self._known(key): self._loaded(saved)
+                for key, saved in zip(state["keys"], state["tasks"], strict=True)
             }
             everything = self._loaded(state["all"])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
             raise StateError(f"This is no state of a StatRecorder: {error!r}.") from error
         self._tasks, self._all = tasks, everything
 
@@ -146,6 +147,12 @@ class StatRecorder:
         stats = TaskStats(self.window)
         stats.load(state)
         return stats
+
+    def _known(self, key: Any) -> int | str:
+        wanted: type = str if self.task_space.num_tasks is None else int
+        if type(key) is not wanted:
+            raise ValueError(f"{key!r} is no key of a task")
+        return key  # type: ignore[no-any-return]
 
     def _key(self, task: Any) -> int | str:
         # Continuous tasks hardly ever repeat exactly; their digits are as good a key as any.

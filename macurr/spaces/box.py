@@ -62,16 +62,20 @@ class BoxTaskSpace(TaskSpace):
     @override
     def contains(self, task: Any) -> bool:
         try:
-            array = np.asarray(task, dtype=self.dtype)
-        except (TypeError, ValueError):
+            given = np.asarray(task)
+        except (TypeError, ValueError):  # ragged, or no array at all
             return False
+        if given.dtype.kind not in "fiu":
+            return False
+        with np.errstate(over="ignore"):  # what is too large for the dtype becomes infinite, and lies outside
+            array = given.astype(self.dtype, copy=False)
         return array.shape == self.shape and bool(((array >= self.low) & (array <= self.high)).all())
 
     @override
     def sample(self, rng: np.random.Generator) -> NDArray[Any]:
         # Cast, then clip: rounding to a narrower dtype may step over a bound.
-        task: NDArray[Any] = np.clip(rng.uniform(self.low, self.high).astype(self.dtype), self.low, self.high)
-        return task
+        task = np.asarray(rng.uniform(self.low, self.high), self.dtype)
+        return np.asarray(np.clip(task, self.low, self.high))
 
     @override
     def check(self, task: Any) -> NDArray[Any]:
