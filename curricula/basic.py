@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from macurr.curriculum import Curriculum
+from macurr.curriculum import Curriculum, check_state
+from macurr.errors import StateError, TaskError
 from macurr.spaces import TaskSpace
 
 __all__ = ["Constant", "DomainRandomization"]
@@ -91,10 +92,14 @@ class Constant(Curriculum):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "task": self._task}
+        return {**super().state_dict(), "task": self.task_space.plain(self._task)}
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        task = self.task_space.check(state.get("task"))
+        check_state(state, type(self).__name__, {"task"})
+        try:
+            task = self.task_space.check(state["task"])
+        except TaskError as error:
+            raise StateError(f"The state's task does not fit: {error}") from error
         super().load_state_dict(state)
         self._task = task

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
+from gymnasium.utils.env_checker import data_equivalence
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 from typing_extensions import override
@@ -74,7 +75,7 @@ class PettingZooTaskWrapper(BaseParallelWrapper[str, Any, Any]):
     def step(self, actions: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
         result = self.env.step(actions)
         for agent, completion in self.task_completion(result[4]).items():
-            result[4][agent]["task_completion"] = completion
+            result[4].setdefault(agent, {})["task_completion"] = completion
         return result
 
     def _reset_to(self, task: Any, seed: int | None, options: dict[str, Any] | None) -> Reset:
@@ -166,7 +167,7 @@ class ReinitTaskWrapper(PettingZooTaskWrapper):
 
     @override
     def change_task(self, task: Any) -> None:
-        if task == self._built:
+        if data_equivalence(task, self._built):
             return
         env = _made(self._make_env, task)
         if list(env.possible_agents) != list(self.env.possible_agents):
