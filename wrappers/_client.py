@@ -28,6 +28,7 @@ class TaskStock:
     def __init__(self, link: Link, buffer_size: int) -> None:
         self._link, self._buffer_size = link, buffer_size
         self._ahead = 0
+        self._asked = False
 
     def next(self) -> Assignment:
         """The next task; waits for it if it has not arrived."""
@@ -38,8 +39,11 @@ class TaskStock:
             self._ahead -= 1
             link.started(time.perf_counter() - begun)
         else:
-            link.request(1, start=True)
+            if not self._asked:  # a reset that timed out has asked already
+                link.request(1, start=True)
+                self._asked = True
             assignment = link.task()
+            self._asked = False
         missing = self._buffer_size - self._ahead
         if missing > 0:
             link.request(missing, start=False)
@@ -228,6 +232,11 @@ class TaskClient:
             self._send(batch)
 
     def _send(self, update: Any) -> None:
+        if self._pid != os.getpid():
+            raise UsageError(
+                "This environment was forked in mid-episode, and its episode belongs to the process that it was "
+                "forked from. Call reset() first."
+            )
         self._connected().send(update)
 
     def _plain(self, by_agent: Mapping[str, float]) -> Any:

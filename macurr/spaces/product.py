@@ -152,13 +152,11 @@ class TupleTaskSpace(_ProductTaskSpace):
         super().__init__(spaces)
         self.spaces = self._parts
         self.names = None if names is None else tuple(names)
-        self._make: Any = tuple
         if self.names is not None:
             if len(set(self.names)) != len(self.spaces) or not all(n.isidentifier() for n in self.names):
                 raise TaskError(
                     f"{len(self.spaces)} parts need as many distinct names; got {list(self.names)}."
                 )
-            self._make = task_type(self.names)._make
 
     @override
     @property
@@ -167,7 +165,7 @@ class TupleTaskSpace(_ProductTaskSpace):
 
     @override
     def make(self, parts: Iterable[Any]) -> tuple[Any, ...]:
-        made: tuple[Any, ...] = self._make(parts)
+        made: tuple[Any, ...] = tuple(parts) if self.names is None else task_type(self.names)._make(parts)
         return made
 
     @override

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 import weakref
 from collections import deque
@@ -109,7 +110,7 @@ class _Channel:
                 f"No curriculum listens at the address of this handle ({error}). Make the environments while the "
                 "object that make_multiprocessing_curriculum returned is open, and call its start() if start=False."
             ) from error
-        self.close = weakref.finalize(self, self._sock.close)
+        self.close = weakref.finalize(self, _hang_up, self._sock, os.getpid())
         self._reader = FrameReader()
         self._sent = self._applied = 0
         self.links: list[ProcessLink] = []
@@ -202,6 +203,14 @@ class _Channel:
             f"are under way (at most {self._maxsize}). The curriculum is too slow or blocked: make its updates "
             "cheaper, send fewer (max_envs, step_fields), or raise timeout or maxsize."
         )
+
+
+def _hang_up(sock: socket.socket, pid: int) -> None:
+    # Children that were forked in the meantime hold the connection open, so it is shut down; they only let go of it.
+    if os.getpid() == pid:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
 
 
 class MultiProcessingCurriculum(SyncedCurriculum):
