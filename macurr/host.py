@@ -32,14 +32,23 @@ class Welcome(NamedTuple):
 
 @dataclass(slots=True)
 class _Env:
-    """What the host knows of a connected environment."""
+    """What the host knows of a connected environment.
+
+    Attributes:
+        spec: Who plays.
+        begun: The tasks whose end has not been applied yet, oldest first. The word that the next one has begun
+            may overtake the result of the one before, which waits its turn behind other updates.
+        stock: The tasks drawn ahead, each with the version at its draw.
+    """
 
     spec: EnvSpec
-    current: Any = None
-    playing: bool = False
-    stock: deque[tuple[Any, int]] = field(
-        default_factory=deque
-    )  # tasks drawn ahead, with the version at the draw
+    begun: deque[Any] = field(default_factory=deque)
+    stock: deque[tuple[Any, int]] = field(default_factory=deque)
+
+    @property
+    def outstanding(self) -> list[Any]:
+        """The tasks that are out, oldest first."""
+        return [*self.begun, *(task for task, _ in self.stock)]
 
 
 @dataclass(slots=True)
@@ -149,7 +158,7 @@ class CurriculumHost:
                 "episodes": float(c.episodes),
                 "aborted_episodes": float(c.aborted),
                 "tasks_drawn": float(c.tasks),
-                "tasks_outstanding": float(sum(e.playing + len(e.stock) for e in self._envs.values())),
+                "tasks_outstanding": float(sum(len(env.outstanding) for env in self._envs.values())),
                 "lag_mean": c.lag_sum / c.started if c.started else 0.0,
                 "lag_max": float(c.lag_max),
                 "reset_wait_mean": c.wait_sum / c.started if c.started else 0.0,
@@ -189,11 +198,8 @@ class CurriculumHost:
             env = self._envs.pop(env_id, None)
             if env is None:
                 return
-            tasks = [task for task, _ in env.stock]
-            if env.playing:
-                self.counters.aborted += 1
-                tasks.insert(0, env.current)
-            for task in tasks:
+            self.counters.aborted += len(env.begun)
+            for task in env.outstanding:
                 curriculum.update_on_abort(task, env_id)
             curriculum.unregister_env(env_id)
 
@@ -224,8 +230,8 @@ class CurriculumHost:
         """Note that an environment begins the oldest task of its stock, having waited `wait` seconds for it."""
         with self._held():
             env = self._env(env_id)
-            env.current, version = env.stock.popleft()
-            env.playing = True
+            task, version = env.stock.popleft()
+            env.begun.append(task)
             c = self.counters
             lag = c.updates - version
             c.started += 1
@@ -250,7 +256,8 @@ class CurriculumHost:
         if isinstance(update, StepBatch):
             self.counters.steps += len(update)
         elif isinstance(update, EpisodeResult | EpisodeAborted):
-            env.playing = False
+            if env.begun:
+                env.begun.popleft()
             if isinstance(update, EpisodeResult):
                 self.counters.episodes += 1
             else:
@@ -278,11 +285,7 @@ class CurriculumHost:
     def state_dict(self) -> dict[str, Any]:
         """The curriculum's state, the counters, and the tasks that are out: drawn or played, not finished."""
         with self.locked() as curriculum:
-            out = [
-                task
-                for env in self._envs.values()
-                for task in ([env.current] if env.playing else []) + [task for task, _ in env.stock]
-            ]
+            out = [task for env in self._envs.values() for task in env.outstanding]
             return {
                 "type": "CurriculumHost",
                 "curriculum": curriculum.state_dict(),
