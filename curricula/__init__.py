@@ -7,5 +7,12 @@ if __name__ == "curricula":
     )
 
 from macurr.curricula.basic import Constant, DomainRandomization
+from macurr.curricula.plr import ACCEL, PrioritizedLevelReplay, RobustPLR
 
-__all__ = ["Constant", "DomainRandomization"]
+__all__ = [
+    "ACCEL",
+    "Constant",
+    "DomainRandomization",
+    "PrioritizedLevelReplay",
+    "RobustPLR",
+]

@@ -71,6 +71,14 @@ class LevelBuffer(Levels):
     @override
     def draw_new(self, rng: np.random.Generator) -> tuple[Any, int | None]:
         task = self.space.sample(rng)
+        return task, self.expect(task)
+
+    def expect(self, task: Any) -> int | None:
+        """Note that a task has just been drawn; returns its slot if it has one.
+
+        Raises:
+            TaskError: the task is not in the space.
+        """
         key = self._key(task)
         slot = self._slots.get(key)
         if slot is None:
@@ -79,7 +87,7 @@ class LevelBuffer(Levels):
             self._waiting[key] = (task, self.replay.clock + 1)
             if len(self._waiting) > self._most_waiting:
                 del self._waiting[next(iter(self._waiting))]
-        return task, slot
+        return slot
 
     @override
     def new_probabilities(self) -> Floats | None:
@@ -111,6 +119,7 @@ class LevelBuffer(Levels):
         if slot is not None:
             self._tasks[slot], self._slots[key] = task, slot
             self._rows[slot] = self.outcomes.fresh() if row is None else row
+            self.replayed[slot] = False
             self.replay.set_visit(slot, drawn)
             self.replay.set_score(slot, self._alpha * score)
 

@@ -16,6 +16,7 @@ from macurr.curricula.plr.options import Options
 from macurr.curricula.plr.steps import StepReader
 from macurr.curricula.plr.strategies import STRATEGIES
 from macurr.curriculum import check_state
+from macurr.errors import StateError
 from macurr.evaluator import Evaluator
 from macurr.spaces import TaskSpace
 
@@ -149,7 +150,6 @@ class PrioritizedLevelReplay(ScoredLevels):
         self._levels = make_levels(task_space, self.options)
         self._feed = Feed(self._levels, self.options, success)
         self._reader = StepReader(self._feed, self.strategy, evaluator)
-        self._envs: set[int] = set()
         self._drawn, self._replayed = 0, 0
 
     # What goes out
@@ -161,26 +161,27 @@ class PrioritizedLevelReplay(ScoredLevels):
 
     def _draw(self) -> Any:
         """The next task; every level's staleness grows, and that of the task becomes 0."""
+        task, slot, replayed = self._choose()
         self._drawn += 1
-        if self.strategy.name in ("random", "sequential"):
-            return self._draw_unscored()
-        share = self._levels.replay_probability()
-        if share > 0.0 and self.rng.random() < share:
-            self._replayed += 1
-            slot = self._levels.replay.draw(self.rng)
-            self._levels.replay.visit(slot)
-            return self._levels.task(slot)
-        task, new_slot = self._levels.draw_new(self.rng)
-        self._levels.replay.visit(new_slot)
+        self._replayed += replayed
+        self._levels.replay.visit(slot)
+        if slot is not None:
+            self._levels.replayed[slot] = replayed
         return task
 
-    def _draw_unscored(self) -> Any:
+    def _choose(self) -> tuple[Any, int | None, bool]:
+        """A task, its slot if it has one, and whether it is replayed."""
         if self.strategy.name == "random":
             task = self.task_space.sample(self.rng)
-        else:
-            task = self._levels.task((self._drawn - 1) % self._levels.replay.capacity)
-        self._levels.replay.visit(self._levels.slot(task))
-        return task
+            return task, self._levels.slot(task), False
+        if self.strategy.name == "sequential":
+            turn = self._drawn % self._levels.replay.capacity
+            return self._levels.task(turn), turn, False
+        share = self._levels.replay_probability()
+        if share > 0.0 and self.rng.random() < share:
+            replayed = self._levels.replay.draw(self.rng)
+            return self._levels.task(replayed), replayed, True
+        return *self._levels.draw_new(self.rng), False
 
     @override
     def distribution(self) -> NDArray[np.float64] | None:
@@ -236,7 +237,10 @@ class PrioritizedLevelReplay(ScoredLevels):
         check_state(state, type(self).__name__, {"levels", "episodes", "drawn", "replayed"})
         self._levels.check(state["levels"])
         episodes = self._feed.restored(state["episodes"])
+        drawn, replayed = state["drawn"], state["replayed"]
+        if not (isinstance(drawn, int) and isinstance(replayed, int) and 0 <= replayed <= drawn):
+            raise StateError(f"The state counts {replayed!r} replays among {drawn!r} tasks.")
         super().load_state_dict(state)
         self._levels.load(state["levels"])
         self._feed.load(episodes)
-        self._drawn, self._replayed = int(state["drawn"]), int(state["replayed"])
+        self._drawn, self._replayed = drawn, replayed

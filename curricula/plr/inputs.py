@@ -38,7 +38,6 @@ class ScoredLevels(Curriculum):
     _levels: Levels
     _feed: Feed
     _reader: StepReader
-    _envs: set[int]
 
     @property
     @override
@@ -56,12 +55,10 @@ class ScoredLevels(Curriculum):
     @override
     def register_env(self, env_id: int, spec: EnvSpec) -> None:
         super().register_env(env_id, spec)
-        self._envs.add(env_id)
         self._feed.drop(("step", env_id))
 
     @override
     def unregister_env(self, env_id: int) -> None:
-        self._envs.discard(env_id)
         self._feed.drop(("step", env_id))
 
     @override
@@ -77,7 +74,6 @@ class ScoredLevels(Curriculum):
         env_id: int | None = None,
     ) -> None:
         """Learn from one step. An episode's first is not scored: what was seen before it is not known here."""
-        self._check_env(env_id)
         self._check_plain(reward)
         if self.requires_step_updates:
             plain = self.task_space.check(task)
@@ -88,7 +84,6 @@ class ScoredLevels(Curriculum):
     @override
     def update_on_step_batch(self, batch: StepBatch) -> None:
         """Learn from consecutive steps of one agent; nothing is asked of each step in turn."""
-        self._check_env(batch.env_id)
         self.task_space.check(batch.task)
         if len(batch.agents) != 1:
             raise UsageError(
@@ -101,7 +96,6 @@ class ScoredLevels(Curriculum):
     def update_on_episode(
         self, episode_return: Any, length: int, task: Any, progress: Any, env_id: int | None = None
     ) -> None:
-        self._check_env(env_id)
         self._check_plain(episode_return)
         self.check_episode(episode_return, length, task)
         self._feed.score_outcome(self.task_space.check(task), float(episode_return), float(progress or 0.0))
@@ -141,9 +135,11 @@ class ScoredLevels(Curriculum):
             TaskError: a task is not in the space, a score is not finite, or the lengths differ. Nothing is
             changed.
         """
-        if np.ndim(scores) == 0:
-            tasks, scores = [tasks], np.reshape(scores, 1)
-            max_scores = None if max_scores is None else np.reshape(max_scores, 1)
+        if isinstance(scores, float | int | np.number):
+            self.update_scores(
+                [tasks], np.reshape(scores, 1), None if max_scores is None else np.reshape(max_scores, 1)
+            )
+            return
         means = checked_scores("scores", scores, len(tasks))
         highest = means if max_scores is None else checked_scores("max_scores", max_scores, len(tasks))
         share = self.options.max_score_coef
@@ -215,12 +211,6 @@ class ScoredLevels(Curriculum):
             if given is not None
         }
         self._feed.read_rollout(rollout, after)
-
-    def _check_env(self, env_id: int | None) -> None:
-        if env_id is not None and self._envs and env_id not in self._envs:
-            raise UsageError(
-                f"Environment {env_id} is not registered (registered: {sorted(self._envs)}). Call register_env first."
-            )
 
     def _check_plain(self, value: Any) -> None:
         if isinstance(value, Mapping):

@@ -44,6 +44,9 @@ class Levels(ABC):
         outcomes: What to remember of each level.
         alpha: Weight of a new score in a level's moving average.
         schedule: When to replay.
+
+    Attributes:
+        replayed: Whether the latest draw of the level in each slot was a replay.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Levels(ABC):
         self.space, self.replay, self.outcomes = space, replay, outcomes
         self._alpha, self._schedule = alpha, schedule
         self._rows = np.tile(outcomes.fresh(), (replay.capacity, 1))
+        self.replayed = np.zeros(replay.capacity, np.bool_)
 
     @abstractmethod
     def slot(self, task: Any) -> int | None:
@@ -112,7 +116,7 @@ class Levels(ABC):
 
     def state(self) -> dict[str, Any]:
         """Everything, as plain values and arrays."""
-        return {"replay": self.replay.state(), "rows": self._rows.copy()}
+        return {"replay": self.replay.state(), "rows": self._rows.copy(), "replayed": self.replayed.copy()}
 
     def check(self, state: Mapping[str, Any]) -> None:
         """Check that `load` would succeed.
@@ -120,8 +124,15 @@ class Levels(ABC):
         Raises:
             StateError: it would not.
         """
-        if not isinstance(state, Mapping) or not {"replay", "rows"} <= set(state):
-            raise StateError("The state of the levels lacks their replay distribution or their rows.")
+        if not isinstance(state, Mapping) or {"replay", "rows", "replayed"} - set(state):
+            raise StateError("The state of the levels lacks their replay distribution, rows or replays.")
+        if (
+            np.shape(state["replayed"]) != self.replayed.shape
+            or np.asarray(state["replayed"]).dtype != np.bool_
+        ):
+            raise StateError(
+                f"The state is about {np.size(state['replayed'])} levels; this curriculum has {self.replayed.size}."
+            )
         if np.shape(state["rows"]) != self._rows.shape:
             raise StateError(
                 f"The state remembers {np.shape(state['rows'])} numbers of its levels, where this curriculum's "
@@ -133,6 +144,7 @@ class Levels(ABC):
         """Go on from `state()`, which `check` has accepted."""
         self.replay.load(state["replay"])
         self._rows = np.array(state["rows"], np.float64)
+        self.replayed = np.array(state["replayed"], np.bool_)
 
     def _average(self, slot: int, score: float) -> float:
         old = self.replay.score(slot) if slot in self.replay.members else 0.0
@@ -214,4 +226,5 @@ class FiniteLevels(Levels):
             )
         fresh = np.tile(self.outcomes.fresh(), (size - self.replay.capacity, 1))
         self._rows = np.concatenate([self._rows, fresh])
+        self.replayed = np.append(self.replayed, np.zeros(len(fresh), np.bool_))
         self.replay.grow(size)

@@ -166,11 +166,20 @@ class ReplayDistribution:
         """
         if not isinstance(state, Mapping) or _KEYS - set(state):
             raise StateError(f"The replay distribution's state must hold {sorted(_KEYS)}.")
+        numbers = {"clock": int, "inside": int, "score_scale": float, "staleness_scale": float}
+        if any(not isinstance(state[name], kind) for name, kind in numbers.items()):
+            raise StateError(f"The replay distribution's state must hold numbers as {sorted(numbers)}.")
         arrays = [np.asarray(state[name]) for name in ("scores", "times", "items")]
-        if any(array.shape != arrays[0].shape or array.ndim != 1 for array in arrays):
-            raise StateError("The replay distribution's state holds arrays of different lengths.")
+        if [array.dtype.kind for array in arrays] != ["f", "i", "i"] or any(
+            array.shape != arrays[0].shape or array.ndim != 1 for array in arrays
+        ):
+            raise StateError("The replay distribution's state lacks arrays, or they differ in length.")
         scores, times, items = arrays
-        if len(items) != self.capacity or not np.array_equal(np.sort(items), np.arange(len(items))):
+        if (
+            len(items) != self.capacity
+            or not 0 <= state["inside"] <= len(items)
+            or not np.array_equal(np.sort(items), np.arange(len(items)))
+        ):
             raise StateError(f"The state is about {len(items)} levels; this curriculum has {self.capacity}.")
         seen = np.zeros(len(items), np.bool_)
         seen[items[: state["inside"]]] = True

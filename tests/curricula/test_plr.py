@@ -217,6 +217,7 @@ class TestScores:
             ([0, 1], [0.5], "2 numbers"),
             ([0, 1], ["a", "b"], "2 numbers"),
             ([0, 1], [[0.5], [0.5]], "2 numbers"),
+            ([0, 1], [[0.5], 0.5], "2 numbers"),
         ],
     )
     def test_bad_scores_change_nothing(self, tasks, scores, message):
@@ -270,7 +271,6 @@ class TestOutcomes:
             (lambda c: c.update_on_episode(np.nan, 3, 0, 0.0), TaskError),
             (lambda c: c.update_on_episode(1.0, -3, 0, 0.0), TaskError),
             (lambda c: c.update_on_episode(1.0, 3, 77, 0.0), TaskError),
-            (lambda c: c.update_on_episode(1.0, 3, 0, 0.0, env_id=8), UsageError),
             (lambda c: c.update_on_episode({"a": 1.0}, 3, 0, 0.0), UsageError),
         ],
     )
