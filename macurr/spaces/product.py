@@ -152,11 +152,10 @@ class TupleTaskSpace(_ProductTaskSpace):
         super().__init__(spaces)
         self.spaces = self._parts
         self.names = None if names is None else tuple(names)
-        if self.names is not None:
-            if len(set(self.names)) != len(self.spaces) or not all(n.isidentifier() for n in self.names):
-                raise TaskError(
-                    f"{len(self.spaces)} parts need as many distinct names; got {list(self.names)}."
-                )
+        if self.names is not None and (
+            len(set(self.names)) != len(self.spaces) or not all(name.isidentifier() for name in self.names)
+        ):
+            raise TaskError(f"{len(self.spaces)} parts need as many distinct names; got {list(self.names)}.")
 
     @override
     @property
