@@ -194,8 +194,9 @@ def test_supersuit_vector_tells_the_curriculum_the_truth(stack, num_cpus, batch_
     for tasks, lasts in seen:
         # Ids go by the order of the first resets, which processes may change: tasks say who is who.
         (episodes,) = [own for own in played.values() if own[0].result.task == tasks[0]]
-        assert [episode.result.task for episode in episodes] == tasks[:-1]
-        for episode, last in zip(episodes, lasts, strict=True):
+        # black_death_v3 tells the learner of an end one step late, so the last episode may be over as well.
+        assert [episode.result.task for episode in episodes] in (tasks[:-1], tasks)
+        for episode, last in zip(episodes, lasts, strict=False):
             truth = replay(bare, episode.result.task, moves)
             assert_true(episode, truth)
             if (
