@@ -7,12 +7,28 @@ if __name__ == "curricula":
     )
 
 from macurr.curricula.basic import Constant, DomainRandomization
+from macurr.curricula.opponents import OpponentCurriculum
 from macurr.curricula.plr import ACCEL, PrioritizedLevelReplay, RobustPLR
+from macurr.curricula.psro import PolicySpaceResponseOracles
+from macurr.curricula.quality import QualitySelfPlay
+from macurr.curricula.self_play import (
+    DeltaUniformSelfPlay,
+    FictitiousSelfPlay,
+    PrioritizedFictitiousSelfPlay,
+    SelfPlay,
+)
 
 __all__ = [
     "ACCEL",
     "Constant",
+    "DeltaUniformSelfPlay",
     "DomainRandomization",
+    "FictitiousSelfPlay",
+    "OpponentCurriculum",
+    "PolicySpaceResponseOracles",
+    "PrioritizedFictitiousSelfPlay",
     "PrioritizedLevelReplay",
+    "QualitySelfPlay",
     "RobustPLR",
+    "SelfPlay",
 ]

@@ -4,7 +4,7 @@ Solvers that need SciPy (`nash`, `nash_averaging`) and the ratings are loaded at
 """
 
 from importlib import import_module as _import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from macurr.opponents.alpharank import alpha_rank, marginals
@@ -13,8 +13,9 @@ from macurr.opponents.meta_solvers import projected_replicator_dynamics, regret_
 from macurr.opponents.payoffs import Counts, Payoffs, PlayerKey
 from macurr.opponents.pool import AgentPool
 from macurr.opponents.sampling import pfsp_weights
+from macurr.opponents.space import OpponentTaskSpace
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from macurr.opponents.ratings import BayesianRatings, EloRatings, RatingTable, SkillRating, elo_ratings
     from macurr.opponents.zero_sum import NashAverage, nash, nash_averaging
 
@@ -24,6 +25,7 @@ __all__ = [
     "Counts",
     "EloRatings",
     "NashAverage",
+    "OpponentTaskSpace",
     "Payoffs",
     "PlayerKey",
     "RatingTable",

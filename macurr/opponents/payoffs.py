@@ -114,6 +114,23 @@ class Payoffs:
         self._recent = {pair: results for pair, results in self._recent.items() if slot not in pair}
         self._free.append(slot)
 
+    def inherit(self, child: PlayerKey, parent: PlayerKey) -> None:
+        """Give `child` the results of `parent`, of which it is a frozen copy, in place of any of its own.
+
+        Raises:
+            TaskError: a key cannot name a player, or both are the same.
+        """
+        child, parent = _key(child), _key(parent)
+        if child == parent:
+            raise TaskError(f"{child!r} cannot inherit from itself.")
+        self.forget(child)
+        if parent not in self._slots:
+            return
+        i, j = self._slots[parent], self._slot(child)
+        row = self._row(i).copy()
+        for column in np.flatnonzero(row.any(axis=0)).tolist():
+            self._set(j, column, row[:, column], self._results(i, column))
+
     # Questions
 
     @property
@@ -231,10 +248,7 @@ class Payoffs:
             raise StateError("a pair names players that are not among its keys")
         self._slots = {key: slot for slot, key in enumerate(keys)}
         for n, (i, j) in enumerate(pairs.tolist()):
-            self._room(i, j)[:, j] = counts[n]
-            self._room(j, i)[:, i] = counts[n, ::-1]
-            if self.window is not None:
-                self._recent[i, j] = deque((int(result) for result in recent[n]), maxlen=self.window)
+            self._set(i, j, counts[n], [int(result) for result in recent[n]] if recent else [])
 
     # Storage
 
@@ -274,9 +288,18 @@ class Payoffs:
         results.append(flip * sign)
         return oldest
 
-    def _results(self, i: int, j: int) -> Iterable[int]:
-        results = self._recent[min(i, j), max(i, j)]
-        return list(results) if i < j else [-result for result in results]
+    def _results(self, i: int, j: int) -> list[int]:
+        """The latest results of a pair, from the side of `i`; none where no window is kept."""
+        results = self._recent.get((min(i, j), max(i, j)), ())
+        return [result if i < j else -result for result in results]
+
+    def _set(self, i: int, j: int, counts: NDArray[np.float64], results: Iterable[int]) -> None:
+        """Set a pair's counters and latest results, from the side of `i`."""
+        self._room(i, j)[:, j] = counts
+        self._room(j, i)[:, i] = counts[::-1]
+        if self.window is not None:
+            flip = 1 if i < j else -1
+            self._recent[min(i, j), max(i, j)] = deque((flip * r for r in results), maxlen=self.window)
 
     def _columns(self, row: PlayerKey, columns: Sequence[PlayerKey]) -> NDArray[np.float64]:
         """Wins, draws and losses of a player against each of `columns`, shape (3, len(columns))."""
