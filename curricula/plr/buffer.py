@@ -15,6 +15,9 @@ from macurr.curricula.plr.tasks import frozen, plain
 from macurr.errors import StateError
 from macurr.spaces import TaskSpace
 
+LISTED = 10**7
+"""The largest space whose tasks are listed one by one for its distribution."""
+
 
 class LevelBuffer(Levels):
     """The best levels found so far of a space that may be endless.
@@ -92,7 +95,7 @@ class LevelBuffer(Levels):
     @override
     def new_probabilities(self) -> Floats | None:
         size = self.space.num_tasks
-        return None if size is None or size > 10**7 else np.full(size, 1.0 / size)
+        return None if size is None or size > LISTED else np.full(size, 1.0 / size)
 
     @override
     def distribution(self) -> Floats | None:

@@ -11,7 +11,7 @@ from macurr.errors import UsageError
 from macurr.spaces import TaskSpace
 
 LARGEST = 10**8
-"""The largest number of tasks that are kept one by one, or listed one by one."""
+"""The largest number of tasks that are kept one by one."""
 
 
 def make_levels(space: TaskSpace, options: Options) -> Levels:

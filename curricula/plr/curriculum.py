@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from macurr.curricula.plr.building import LARGEST, make_levels
+from macurr.curricula.plr.buffer import LISTED
+from macurr.curricula.plr.building import make_levels
 from macurr.curricula.plr.feeding import Feed, Success, default_success
 from macurr.curricula.plr.inputs import ScoredLevels
 from macurr.curricula.plr.options import Options
@@ -189,7 +190,7 @@ class PrioritizedLevelReplay(ScoredLevels):
         self._levels.follow()
         size = self.task_space.num_tasks
         if self._started < self.random_start_tasks or self.strategy.name == "random":
-            return None if size is None or size > LARGEST else np.full(size, 1.0 / size)
+            return None if size is None or size > LISTED else np.full(size, 1.0 / size)
         if self.strategy.name == "sequential" and size is not None:
             certain: NDArray[np.float64] = (np.arange(size) == self._drawn % size).astype(np.float64)
             return certain

@@ -140,6 +140,8 @@ class ScoredLevels(Curriculum):
                 [tasks], np.reshape(scores, 1), None if max_scores is None else np.reshape(max_scores, 1)
             )
             return
+        if isinstance(tasks, str) or not isinstance(tasks, Sequence | np.ndarray):
+            raise TaskError(f"tasks must be a sequence, one for each score; got {tasks!r}.")
         means = checked_scores("scores", scores, len(tasks))
         highest = means if max_scores is None else checked_scores("max_scores", max_scores, len(tasks))
         share = self.options.max_score_coef

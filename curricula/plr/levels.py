@@ -100,7 +100,7 @@ class Levels(ABC):
             row: What the strategy remembers of it now; None to leave that as it is.
         """
 
-    def put_many(self, tasks: Sequence[Any], scores: Floats) -> None:
+    def put_many(self, tasks: Sequence[Any] | NDArray[Any], scores: Floats) -> None:
         """`put` for many tasks, in order; all are checked before any is changed."""
         checked = [self.space.check(task) for task in tasks]
         for task, score in zip(checked, scores.tolist(), strict=True):
@@ -199,7 +199,7 @@ class FiniteLevels(Levels):
             self._rows[slot] = row
 
     @override
-    def put_many(self, tasks: Sequence[Any], scores: Floats) -> None:
+    def put_many(self, tasks: Sequence[Any] | NDArray[Any], scores: Floats) -> None:
         slots = [self.slot(task) for task in (tasks.tolist() if isinstance(tasks, np.ndarray) else tasks)]
         # Rebuilding everything takes as long as changing one level in some fifty.
         if len(slots) * 50 > self.replay.capacity and len(slots) > 1000 and len(set(slots)) == len(slots):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
 from macurr.curricula.plr.strategies import STRATEGIES
 from macurr.curricula.plr.transforms import SCORE_TRANSFORMS, STALENESS_TRANSFORMS
@@ -59,21 +61,22 @@ class Options:
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}.")
         for name in _SHARES:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UsageError(f"{name} must be from 0 to 1; got {getattr(self, name)!r}.")
+            share = getattr(self, name)
+            if not isinstance(share, Real) or not 0.0 <= float(share) <= 1.0:
+                raise UsageError(f"{name} must be from 0 to 1; got {share!r}.")
         for name in ("temperature", "staleness_temperature"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} must be positive and finite; got {getattr(self, name)!r}.")
+            warmth = getattr(self, name)
+            if not isinstance(warmth, Real) or not 0.0 < float(warmth) < math.inf:
+                raise UsageError(f"{name} must be positive and finite; got {warmth!r}.")
         if self.alpha == 0.0:
             raise UsageError("alpha must be above 0, or no score would ever change; got 0.")
-        if self.window < 2:
-            raise UsageError(f"tscl_window_size must be 2 or more; got {self.window!r}.")
-        if self.buffer_size is not None and self.buffer_size < 1:
+        if not _whole(self.window, 2):
+            raise UsageError(f"tscl_window_size must be an integer of 2 or more; got {self.window!r}.")
+        if self.buffer_size is not None and not _whole(self.buffer_size, 1):
             raise UsageError(
-                f"buffer_size must be 1 or more, or None for no buffer; got {self.buffer_size!r}."
+                f"buffer_size must be an integer of 1 or more, or None; got {self.buffer_size!r}."
             )
 
 
-def names() -> tuple[str, ...]:
-    """The names of all options."""
-    return tuple(option.name for option in fields(Options))
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, Integral) and int(value) >= least

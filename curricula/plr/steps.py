@@ -72,6 +72,10 @@ class StepReader:
     ) -> None:
         """Append one step. `obs` is what followed it: an episode's first has no value and is not scored."""
         stream = ("step", env_id)
+        if obs is None:
+            raise UsageError(
+                f"The step of task {task!r} holds no observation, which strategy {self._strategy.name!r} needs."
+            )
         _check_finite("reward", np.asarray(reward, np.float64), task)
         found = self._evaluated(_one(obs), 1, task)
         episode = self._feed.get(stream, task)

@@ -218,6 +218,8 @@ class TestScores:
             ([0, 1], ["a", "b"], "2 numbers"),
             ([0, 1], [[0.5], [0.5]], "2 numbers"),
             ([0, 1], [[0.5], 0.5], "2 numbers"),
+            (0, [0.5], "tasks must be a sequence"),
+            ("01", [0.5, 0.5], "tasks must be a sequence"),
         ],
     )
     def test_bad_scores_change_nothing(self, tasks, scores, message):
@@ -440,6 +442,9 @@ class TestMetrics:
         ("tscl_window_size", 1),
         ("buffer_size", 0),
         ("evaluator", "critic"),
+        ("temperature", "cold"),
+        ("alpha", None),
+        ("buffer_size", 4.0),
     ],
 )
 def test_bad_options_are_named(option, value):

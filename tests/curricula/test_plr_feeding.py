@@ -281,6 +281,7 @@ class TestSteps:
             ((0, np.array([np.nan]), 1.0, False, False), TaskError),
             ((9, np.array([1.0]), 1.0, False, False), TaskError),
             ((0, np.array([1.0]), {"a": 1.0}, False, False), UsageError),
+            ((0, None, 1.0, False, False), UsageError),
         ):
             with pytest.raises(error):
                 curriculum.update_on_step(*step, {}, 0.0)
