@@ -1,0 +1,68 @@
+"""The reference trainer: PPO with self-play and level replay for PettingZoo Parallel environments.
+
+Needs the extra `train`. Ten lines of it:
+
+```python
+from macurr.training import TrainConfig, train
+
+result = train(TrainConfig(env="macurr.envs.apple_race_v0", steps=200_000, out="runs/apples"))
+print(result.table())
+```
+
+Everything that it knows about curricula goes through macurr's public names. Worker processes step environments
+and import neither torch nor Ray; this module imports nothing heavy until one of its names is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from macurr.errors import MissingDependencyError
+from macurr.training.config import CurriculumConfig, EvaluationConfig, PPOConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from macurr.training.evaluation import Evaluation, evaluate
+    from macurr.training.policy import Policy
+    from macurr.training.ppo import PPO
+    from macurr.training.report import write_report
+    from macurr.training.runner import TrainResult, resume, train
+
+__all__ = [
+    "PPO",
+    "CurriculumConfig",
+    "Evaluation",
+    "EvaluationConfig",
+    "PPOConfig",
+    "Policy",
+    "TrainConfig",
+    "TrainResult",
+    "evaluate",
+    "resume",
+    "train",
+    "write_report",
+]
+
+_WHERE = {
+    "PPO": "ppo",
+    "Policy": "policy",
+    "Evaluation": "evaluation",
+    "evaluate": "evaluation",
+    "TrainResult": "runner",
+    "resume": "runner",
+    "train": "runner",
+    "write_report": "report",
+}
+_EXTRA = ("torch", "tensorboard", "matplotlib", "rich")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA:
+            raise
+        raise MissingDependencyError.for_extra(package, "train", f"macurr.training.{name}") from error

@@ -1,0 +1,158 @@
+"""Environments by their import path, and how a run's environment is put together. Imported by workers: no torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from pettingzoo import ParallelEnv
+from pettingzoo.utils import BaseParallelWrapper
+from typing_extensions import override
+
+from macurr.errors import ConfigError, MissingDependencyError
+from macurr.wrappers import PettingZooSyncWrapper, SeedTaskWrapper
+
+__all__ = ["EnvSource", "ScheduledWrapper", "make_env", "make_training_env"]
+
+Env = ParallelEnv[str, Any, Any]
+
+# Who brings the environments that the documentation speaks of.
+_EXTRA_OF = {"mpe2": "envs", "supersuit": "supersuit"}
+
+
+@dataclass(frozen=True)
+class EnvSource:
+    """Where an environment comes from; small enough to be sent to workers.
+
+    Attributes:
+        path: A module with `parallel_env`, or `module:callable`.
+        args: Keywords for it.
+    """
+
+    path: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self) -> Env:
+        """Import it and make one environment; see `make_env`."""
+        return make_env(self.path, self.args)
+
+
+def make_env(path: str, args: Mapping[str, Any] | None = None) -> Env:
+    """Make a Parallel environment from its import path.
+
+    Args:
+        path: A module with `parallel_env`, or `module:callable`.
+        args: Keywords for it.
+
+    Raises:
+        ConfigError: there is no such thing, it cannot be called so, or it makes something else.
+        MissingDependencyError: the package is one that an extra of macurr installs.
+    """
+    factory = _find(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # an environment's own affair
+        try:
+            env = factory(**(args or {}))
+        except Exception as error:  # constructors of environments raise what they like
+            raise ConfigError(
+                f"{path}({_keywords(args)}) failed: {type(error).__name__}: {error}. Give arguments that it takes "
+                "by --env-arg key=value (env_args)."
+            ) from error
+    return _check(env, path)
+
+
+def _find(path: str) -> Callable[..., Any]:
+    module_name, _, name = path.partition(":")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module: Any = import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise _not_found(path, module_name, error) from error
+    except (ImportError, ValueError, TypeError) as error:
+        raise ConfigError(f"The environment {path!r} cannot be imported: {error}.") from error
+    found = module
+    for part in (name or "parallel_env").split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        wanted = name or "parallel_env"
+        hint = "It is turn-based (AEC) only." if not name and hasattr(module, "env") else "Check the name."
+        raise ConfigError(
+            f"The module {module_name!r} has no {wanted}(), which is to make the environment. {hint} Name a module "
+            "with parallel_env(), or module:callable."
+        )
+    made: Callable[..., Any] = found
+    return made
+
+
+def _not_found(path: str, module_name: str, error: ModuleNotFoundError) -> Exception:
+    missing = (error.name or "").partition(".")[0]
+    if missing in _EXTRA_OF:
+        return MissingDependencyError.for_extra(missing, _EXTRA_OF[missing], f"The environment {path}")
+    if missing == module_name.partition(".")[0] or (error.name or "") in module_name:
+        return ConfigError(
+            f"There is no module {error.name!r}, asked for as environment {path!r}. Give the import path of an "
+            "installed module with parallel_env(), such as macurr.envs.apple_race_v0, or module:callable."
+        )
+    return ConfigError(f"The environment {path!r} needs the package {error.name!r}. Install it.")
+
+
+def _check(env: Any, path: str) -> Env:
+    if isinstance(env, ParallelEnv):
+        if not env.possible_agents:
+            env.close()
+            raise ConfigError(f"{path} makes an environment without agents; at least one is needed.")
+        return env
+    if hasattr(env, "agent_iter"):
+        hint = (
+            "It is turn-based (AEC): name a module with parallel_env(), or a callable that returns "
+            "pettingzoo.utils.aec_to_parallel(env)."
+        )
+    elif hasattr(env, "observation_space") and hasattr(env, "step"):
+        hint = "It is a single-agent Gymnasium environment, and this trainer is for several agents."
+    else:
+        hint = "Name a module with parallel_env(), or module:callable."
+    raise ConfigError(f"{path} makes {_article(env)}, not a PettingZoo ParallelEnv. {hint}")
+
+
+def _article(thing: Any) -> str:
+    return f"a {type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def _keywords(args: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in (args or {}).items())
+
+
+def make_training_env(source: EnvSource, components: Any, learner: int) -> Env:
+    """One environment of a run: level and opponent by the curriculum, one seat for the learner."""
+    env = source.make()
+    seat = env.possible_agents[learner]
+    return PettingZooSyncWrapper(SeedTaskWrapper(env), components, learners=[seat])
+
+
+class ScheduledWrapper(BaseParallelWrapper[str, Any, Any]):
+    """Plays given seeds one after the other, and from the start again after the last.
+
+    `infos[agent]["task"]` is the number of the episode in the schedule.
+
+    Args:
+        env: The environment.
+        schedule: (number, seed) of each episode.
+    """
+
+    def __init__(self, env: Env, schedule: Sequence[tuple[int, int]]) -> None:
+        super().__init__(env)
+        self._schedule = list(schedule)
+        self._played = 0
+
+    @override
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        number, level = self._schedule[self._played % len(self._schedule)]
+        self._played += 1
+        observations, _ = self.env.reset(seed=level, options=options)
+        return observations, {agent: {"task": number} for agent in observations}

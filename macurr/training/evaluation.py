@@ -1,0 +1,243 @@
+"""How a finished run's policy fares on levels that it has never seen: against chance, and against its own past."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from macurr.errors import ConfigError
+from macurr.opponents import AgentPool
+from macurr.persistence import write_atomically
+from macurr.training.envs import EnvSource
+from macurr.training.layout import Layout
+from macurr.training.matches import Arena, seat_matches
+from macurr.training.opponents import RANDOM, PolicyBank
+from macurr.training.policy import PolicySpec
+from macurr.training.rundir import RunDir
+
+__all__ = ["Evaluation", "Row", "evaluate", "wilson"]
+
+_FINAL = -2
+_SEED_OFFSET = 1_000_003
+"""Apart from the seeds of training, so that evaluating changes no run."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The final policy against one opponent.
+
+    Attributes:
+        opponent: "random", or "snapshot <id>".
+        steps: Environment steps after which the snapshot was taken; None for "random".
+        games: Number of games: levels times seats.
+        win: Share of games won: more return than the mean of the others.
+        draw: Share of games drawn.
+        loss: Share of games lost.
+        score: win + draw / 2.
+        low: Lower end of the score's 95 % interval.
+        high: Upper end.
+        mean_return: Mean return of the final policy.
+    """
+
+    opponent: str
+    steps: int | None
+    games: int
+    win: float
+    draw: float
+    loss: float
+    score: float
+    low: float
+    high: float
+    mean_return: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was played.
+
+    Attributes:
+        rows: The final policy against each opponent, on held-out levels and from every seat.
+        seeds: Number of held-out levels; the intervals count each once, for its seats are no independent games.
+        first_seed: The first of them.
+        snapshots: Ids of the snapshots in the matrix, oldest first.
+        matrix: score of each snapshot (rows) against each (columns); None on the diagonal.
+        matrix_seeds: Number of levels of each pair in the matrix.
+    """
+
+    rows: tuple[Row, ...]
+    seeds: int
+    first_seed: int
+    snapshots: tuple[int, ...]
+    matrix: tuple[tuple[float | None, ...], ...]
+    matrix_seeds: int
+
+    def row(self, opponent: str) -> Row:
+        """The row of one opponent.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for row in self.rows:
+            if row.opponent == opponent:
+                return row
+        raise KeyError(opponent)
+
+    def table(self) -> str:
+        """The rows as text."""
+        head = f"{'opponent':<16}{'at step':>11}{'games':>7}{'win':>8}{'draw':>8}{'loss':>8}{'score':>8}   95 % interval{'return':>9}"
+        lines = [head, "-" * len(head)]
+        for row in self.rows:
+            when = "-" if row.steps is None else f"{row.steps:,}"
+            lines.append(
+                f"{row.opponent:<16}{when:>11}{row.games:>7}{row.win:>8.1%}{row.draw:>8.1%}{row.loss:>8.1%}"
+                f"{row.score:>8.1%}   {row.low:>5.1%} - {row.high:>5.1%}{row.mean_return:>9.2f}"
+            )
+        last = self.first_seed + self.seeds - 1
+        note = (
+            f"Final policy on held-out levels {self.first_seed} to {last}, from every seat. "
+            "score = win + draw / 2; intervals count levels, not games."
+        )
+        return "\n".join([*lines, note])
+
+    def to_json(self) -> str:
+        """Everything as a JSON text."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        """From `to_json`."""
+        data = json.loads(text)
+        data["rows"] = tuple(Row(**row) for row in data["rows"])
+        data["snapshots"] = tuple(data["snapshots"])
+        data["matrix"] = tuple(tuple(row) for row in data["matrix"])
+        return cls(**data)
+
+
+def evaluate(path: str | os.PathLike[str], on_progress: Progress | None = None) -> Evaluation:
+    """Evaluate the final policy of a run, and write evaluation.json.
+
+    Args:
+        path: The run's directory.
+        on_progress: Is told how many of how many matches are over.
+
+    Raises:
+        ConfigError: there is no finished run.
+        MacurrError: the environment failed, or a snapshot cannot be read.
+    """
+    run, config = RunDir.open(os.fspath(path))
+    source = EnvSource(config.env, dict(config.env_args))
+    env = source.make()
+    layout = Layout(env, source.path)
+    env.close()
+    pool = AgentPool(run.snapshots, create=False)
+    final = _final(run.policy)
+    bank = PolicyBank(
+        PolicySpec.of(layout, config.ppo.hidden), lambda i: final if i == _FINAL else pool.get(i), capacity=256
+    )
+    generator = torch.Generator().manual_seed(config.seed + _SEED_OFFSET)
+    arena = Arena(source, layout, bank, generator, 0 if config.transport == "local" else config.workers)
+    snapshots, agents, first = pool.ids, len(layout.agents), config.tasks.levels
+    # The newest snapshot is the final policy itself.
+    opponents = [RANDOM, *snapshots[:-1]]
+    seeds = range(first, first + config.evaluation.seeds)
+    games = seat_matches([(_FINAL, opponent) for opponent in opponents], seeds, agents)
+    pairs = [(i, j) for i in snapshots for j in snapshots if (i < j if agents == 2 else i != j)]
+    small = range(first, first + config.evaluation.matrix_seeds)
+    duels = seat_matches(pairs, small, agents)
+    total = len(games) + len(duels)
+    returns = arena.play(games, _shifted(on_progress, 0, total))
+    rows = [
+        _row(opponent, part, pool)
+        for opponent, part in zip(opponents, _by_seat(returns, len(opponents), agents), strict=True)
+    ]
+    matrix = np.full((len(snapshots), len(snapshots)), np.nan)
+    if pairs:
+        between = arena.play(duels, _shifted(on_progress, len(games), total))
+        _fill(matrix, snapshots, pairs, _by_seat(between, len(pairs), agents))
+    result = Evaluation(
+        rows=tuple(rows),
+        seeds=len(seeds),
+        first_seed=first,
+        snapshots=tuple(snapshots),
+        matrix=tuple(tuple(None if math.isnan(x) else float(x) for x in line) for line in matrix),
+        matrix_seeds=len(small),
+    )
+    write_atomically(run.evaluation, result.to_json().encode())
+    return result
+
+
+def wilson(rate: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95 % interval of a rate observed in n trials (Wilson, 1927); it stays inside 0 to 1."""
+    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _final(path: Path) -> Mapping[str, NDArray[Any]]:
+    try:
+        loaded: dict[str, NDArray[Any]] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): the run has not been finished. Finish it by --resume first."
+        ) from error
+    return loaded
+
+
+def _by_seat(returns: NDArray[np.float64], pairs: int, agents: int) -> NDArray[np.float64]:
+    """Own return and the others' mean, float64 (pairs, seeds, A, 2)."""
+    table = returns.reshape(pairs, -1, agents, agents)
+    own = np.einsum("psaa->psa", table)
+    rest = (table.sum(axis=-1) - own) / max(agents - 1, 1)
+    return np.stack([own, rest], axis=-1)
+
+
+def _row(opponent: int, played: NDArray[np.float64], pool: AgentPool) -> Row:
+    outcome = np.sign(played[..., 0] - played[..., 1])
+    score = float((outcome.mean() + 1) / 2)
+    low, high = wilson(score, len(outcome))
+    return Row(
+        opponent="random" if opponent == RANDOM else f"snapshot {opponent}",
+        steps=None if opponent == RANDOM else int(pool.metadata(opponent)["steps"]),
+        games=outcome.size,
+        win=float((outcome > 0).mean()),
+        draw=float((outcome == 0).mean()),
+        loss=float((outcome < 0).mean()),
+        score=score,
+        low=low,
+        high=high,
+        mean_return=float(played[..., 0].mean()),
+    )
+
+
+def _fill(
+    matrix: NDArray[np.float64],
+    snapshots: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+    played: NDArray[np.float64],
+) -> None:
+    place = {snapshot: i for i, snapshot in enumerate(snapshots)}
+    for (i, j), part in zip(pairs, played, strict=True):
+        score = float((np.sign(part[..., 0] - part[..., 1]).mean() + 1) / 2)
+        matrix[place[i], place[j]] = score
+        if np.isnan(matrix[place[j], place[i]]):
+            matrix[place[j], place[i]] = 1.0 - score
+
+
+def _shifted(on_progress: Progress | None, before: int, total: int) -> Progress | None:
+    if on_progress is None:
+        return None
+    listener = on_progress
+    return lambda done, _: listener(before + done, total)

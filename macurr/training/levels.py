@@ -1,0 +1,170 @@
+"""What the learner can say of the levels it played: a score for each finished episode, and a history of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macurr.errors import ConfigError, StateError
+from macurr.training.rollout import Episode, Rollout
+
+__all__ = ["SCORES", "LevelHistory", "LevelScores"]
+
+Floats = NDArray[np.float64]
+
+SCORES: Mapping[str, Callable[[Floats, Floats, float], Floats]] = {
+    "value_l1": lambda advantages, values, best: np.abs(advantages),
+    "signed_value_loss": lambda advantages, values, best: advantages,
+    "positive_value_loss": lambda advantages, values, best: np.maximum(advantages, 0.0),
+    "max_mc": lambda advantages, values, best: best - values,
+    "grounded_positive_value_loss": lambda advantages, values, best: np.maximum(best - values, 0.0),
+}
+"""Score of each step from advantages and values (T,) and the best return ever seen on the level; the names are
+those of `PrioritizedLevelReplay`'s strategies. A level's score is the mean over the learner's episode."""
+
+
+_MOST_NUMBERS = 2_000_000
+"""Numbers that a history may hold."""
+
+
+class LevelScores:
+    """Scores the learner's episodes, which may reach over several rollouts.
+
+    Args:
+        strategy: One of `SCORES`.
+        envs: Environments, E.
+
+    Raises:
+        ConfigError: there is no such strategy, or it is not scored by the learner.
+    """
+
+    def __init__(self, strategy: str, envs: int) -> None:
+        if strategy not in SCORES:
+            raise ConfigError(f"score={strategy!r} cannot be used: it must be one of {', '.join(SCORES)}.")
+        self._score = SCORES[strategy]
+        self._open: list[list[tuple[Floats, Floats]]] = [[] for _ in range(envs)]
+        self._best: dict[int, float] = {}
+
+    def read(self, rollout: Rollout, advantages: NDArray[np.float32]) -> list[tuple[Episode, float]]:
+        """Take in a rollout.
+
+        Args:
+            rollout: The rollout.
+            advantages: The learner's advantages, float32 (T, E).
+
+        Returns:
+            The episodes that ended and the means of their steps' scores. Episodes at which the learner took no step
+            are left out.
+        """
+        starts = [0] * len(self._open)
+        scored = []
+        for episode in rollout.episodes:
+            self._extend(rollout, advantages, episode.env, starts[episode.env], episode.step + 1)
+            starts[episode.env] = episode.step + 1
+            mean = self._finish(episode)
+            if mean is not None:
+                scored.append((episode, mean))
+        for env, start in enumerate(starts):
+            self._extend(rollout, advantages, env, start, len(advantages))
+        return scored
+
+    def _extend(
+        self, rollout: Rollout, advantages: NDArray[np.float32], env: int, start: int, end: int
+    ) -> None:
+        rows = rollout.valid[start:end, env]
+        if rows.any():
+            steps = advantages[start:end, env][rows].astype(np.float64)
+            values = rollout.values[start:end, env][rows].astype(np.float64)
+            self._open[env].append((steps, values))
+
+    def _finish(self, episode: Episode) -> float | None:
+        parts, self._open[episode.env] = self._open[episode.env], []
+        best = max(self._best.get(episode.level, -np.inf), episode.learner_return)
+        self._best[episode.level] = best
+        if not parts:
+            return None
+        advantages = np.concatenate([part[0] for part in parts])
+        values = np.concatenate([part[1] for part in parts])
+        return float(self._score(advantages, values, best).mean())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best returns. Episodes under way are left out: whoever goes on from here plays them anew."""
+        return {
+            "levels": np.array(list(self._best), np.int64),
+            "best": np.array(list(self._best.values()), np.float64),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self._best = dict(zip(state["levels"].tolist(), state["best"].tolist(), strict=True))
+        self._open = [[] for _ in self._open]
+
+
+class LevelHistory:
+    """How often each level was played and what it scored last, over the run: what a report draws.
+
+    Args:
+        levels: Number of levels.
+        slots: Most points in time that are kept; past them every other one is dropped. Fewer for many levels.
+    """
+
+    def __init__(self, levels: int, slots: int = 64) -> None:
+        self.plays = np.zeros(levels, np.int64)
+        self.scores = np.full(levels, np.nan)
+        self._slots = max(2, min(slots, _MOST_NUMBERS // levels))
+        self._every, self._marks = 1, 0
+        self.steps: list[int] = []
+        self.past_plays: list[NDArray[np.int64]] = []
+        self.past_scores: list[Floats] = []
+
+    @property
+    def seen(self) -> int:
+        """Levels played so far."""
+        return int((self.plays > 0).sum())
+
+    def add(self, level: int, score: float) -> None:
+        """Note one finished episode."""
+        self.plays[level] += 1
+        self.scores[level] = score
+
+    def mark(self, step: int) -> None:
+        """Keep the present as a point in time."""
+        self._marks += 1
+        if (self._marks - 1) % self._every:
+            return
+        self.steps.append(step)
+        self.past_plays.append(self.plays.copy())
+        self.past_scores.append(self.scores.copy())
+        if len(self.steps) > self._slots:
+            self._every *= 2
+            for kept in (self.steps, self.past_plays, self.past_scores):
+                del kept[1::2]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything."""
+        shape = (len(self.steps), len(self.plays))
+        return {
+            "plays": self.plays.copy(),
+            "scores": self.scores.copy(),
+            "every": self._every,
+            "marks": self._marks,
+            "steps": np.array(self.steps, np.int64),
+            "past_plays": np.array(self.past_plays, np.int64).reshape(shape),
+            "past_scores": np.array(self.past_scores, np.float64).reshape(shape),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`.
+
+        Raises:
+            StateError: it is of another number of levels.
+        """
+        if len(state["plays"]) != len(self.plays):
+            raise StateError(f"The state is of {len(state['plays'])} levels; there are {len(self.plays)}.")
+        self.plays, self.scores = state["plays"].copy(), state["scores"].copy()
+        self._every, self._marks = int(state["every"]), int(state["marks"])
+        self.steps = state["steps"].tolist()
+        self.past_plays, self.past_scores = list(state["past_plays"]), list(state["past_scores"])
