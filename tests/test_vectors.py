@@ -23,6 +23,7 @@ from macurr.envs import apple_race_v0
 from macurr.wrappers import GymnasiumSyncWrapper, PettingZooSyncWrapper, SeedTaskWrapper
 from tests.support.ledger import Ledger, finished
 from tests.support.scripted import LadderEnv, RaggedEnv
+from tests.support.scripts import ROOT, assert_succeeded, run_python
 
 # From Python 3.12 on, forking beside any other thread warns; that of the test runner is enough.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -347,3 +348,7 @@ def test_gymnasium_vector_tells_the_curriculum_the_truth(kind, mode):
             assert last.final_observations["agent_0"].tolist() == [task, rungs]
     assert len(results) > 15
     assert sorted(results + curriculum.aborted()) == list(range(curriculum.drawn))
+
+
+def test_table_in_the_documentation_is_what_running_it_gives():
+    assert_succeeded(run_python([ROOT / "docs" / "tables" / "vectors.py", "--check"], cwd=ROOT))
