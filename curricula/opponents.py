@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,8 +152,10 @@ class OpponentCurriculum(Curriculum):
             TaskError: a row is no such result; nothing is counted.
         """
         super().update_on_demand(metrics)
-        results = [self._checked(row) for row in metrics.get("results", ())]
-        for row, column, outcome in results:
+        rows = metrics.get("results", ())
+        if not isinstance(rows, Iterable) or isinstance(rows, str | Mapping):
+            raise TaskError(f"'results' are rows of (row, column, outcome); got {rows!r}.")
+        for row, column, outcome in [self._checked(row) for row in rows]:
             self._record(row, column, outcome)
 
     @override
@@ -188,7 +190,7 @@ class OpponentCurriculum(Curriculum):
 
     def _record(self, row: PlayerKey, column: PlayerKey, outcome: float) -> None:
         self.payoffs.record(row, column, outcome)
-        if len(self.payoffs.keys) > 2 * len(self.pool) + 16:
+        if len(self.payoffs) > 2 * len(self.pool) + 16:
             for key in set(self.payoffs.keys) - {LEARNER, *self.pool.ids}:
                 self.payoffs.forget(key)
 

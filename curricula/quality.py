@@ -19,7 +19,7 @@ __all__ = ["QualitySelfPlay"]
 
 
 class QualitySelfPlay(OpponentCurriculum):
-    """Mostly the latest self, else a past one by its quality (Berner et al. 2019, "Dota 2 with large scale ...").
+    """Mostly the latest self, else a past one by its quality (Berner et al. 2019).
 
     With probability `latest_prob` the newest snapshot; else one of the N past ones with p = softmax(q). When the
     learner beats past opponent i, its quality falls: q_i -= learning_rate / (N p_i). Losses and draws change nothing.

@@ -60,7 +60,7 @@ class FictitiousSelfPlay(OpponentCurriculum):
 
 
 class DeltaUniformSelfPlay(OpponentCurriculum):
-    """Uniform over the newest part of the snapshots (Bansal et al. 2018, section 4.2).
+    """Uniform over the newest part of the snapshots (Bansal et al. 2018).
 
     Of snapshots 0 to v, those from delta * v on: all of them for delta = 0, the newest only for delta = 1.
 

@@ -44,7 +44,7 @@ def projected_replicator_dynamics(
     gamma: float = 1e-6,
     tolerance: float | None = None,
 ) -> Strategies:
-    """Projected replicator dynamics (Lanctot et al. 2017, section 3.2), averaged over all iterates.
+    """Projected replicator dynamics (Lanctot et al. 2017), averaged over all iterates.
 
     Every player moves x by dt * x * (values - x . values), and is projected back (in Euclidean distance) onto the
     strategies that give each policy at least `gamma`. The average includes the uniform start.

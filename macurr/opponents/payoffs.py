@@ -89,7 +89,7 @@ class Payoffs:
         Raises:
             TaskError: the outcome is not a number, a key cannot name a player, or both are the same.
         """
-        row, column = _key(row), _key(column)
+        row, column = as_key(row), as_key(column)
         if row == column:
             raise TaskError(
                 f"{row!r} cannot play against itself. Where its two seats are different roles, give each a key "
@@ -105,7 +105,7 @@ class Payoffs:
 
     def forget(self, key: PlayerKey) -> None:
         """Drop all results of a player, of a snapshot that has left the pool, say; unknown players are fine."""
-        slot = self._slots.pop(_key(key), None)
+        slot = self._slots.pop(as_key(key), None)
         if slot is None:
             return
         self._rows.pop(slot, None)
@@ -120,7 +120,7 @@ class Payoffs:
         Raises:
             TaskError: a key cannot name a player, or both are the same.
         """
-        child, parent = _key(child), _key(parent)
+        child, parent = as_key(child), as_key(parent)
         if child == parent:
             raise TaskError(f"{child!r} cannot inherit from itself.")
         self.forget(child)
@@ -137,6 +137,9 @@ class Payoffs:
     def keys(self) -> list[PlayerKey]:
         """Every player with a result, in order of appearance."""
         return list(self._slots)
+
+    def __len__(self) -> int:
+        return len(self._slots)
 
     def counts(self, row: PlayerKey, column: PlayerKey) -> Counts:
         """Wins, draws and losses of `row` against `column`."""
@@ -236,7 +239,7 @@ class Payoffs:
         self._rows, self._recent = fresh._rows, fresh._recent
 
     def _fill(self, state: Mapping[str, Any]) -> None:
-        keys = [_key(tuple(key) if isinstance(key, list) else key) for key in state["keys"]]
+        keys = [as_key(tuple(key) if isinstance(key, list) else key) for key in state["keys"]]
         pairs, counts, recent = np.asarray(state["pairs"]), np.asarray(state["counts"]), state["recent"]
         if len(set(keys)) != len(keys) or counts.shape != (len(pairs), 3) or pairs.shape != (len(pairs), 2):
             raise StateError("its keys, pairs and counts do not fit together")
@@ -303,7 +306,7 @@ class Payoffs:
 
     def _columns(self, row: PlayerKey, columns: Sequence[PlayerKey]) -> NDArray[np.float64]:
         """Wins, draws and losses of a player against each of `columns`, shape (3, len(columns))."""
-        # Not through _key: NumPy's integers are found as they are, and this runs over whole pools.
+        # Not through as_key: NumPy's integers are found as they are, and this runs over whole pools.
         find = self._slots.get
         counts = self._row(find(row, -1))
         where = np.array([find(key, -1) for key in columns], dtype=np.intp)
@@ -321,7 +324,12 @@ def _win_rates(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return rates
 
 
-def _key(key: Any) -> PlayerKey:
+def as_key(key: Any) -> PlayerKey:
+    """A player's key in its plain form.
+
+    Raises:
+        TaskError: it cannot name a player.
+    """
     if isinstance(key, tuple):
         return tuple(_part(part, key) for part in key)
     return _part(key, key)

@@ -194,7 +194,10 @@ class AgentPool:
         return iter(self.ids)
 
     def __repr__(self) -> str:
-        return f"AgentPool({str(self.path)!r}, {len(self)} snapshots)"
+        try:
+            return f"AgentPool({str(self.path)!r}, {len(self)} snapshots)"
+        except PoolError:  # an error message about a lost folder must not fail itself
+            return f"AgentPool({str(self.path)!r}, unreadable)"
 
     # Other pools
 

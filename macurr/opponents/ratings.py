@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from macurr.errors import MissingDependencyError, SolverError, StateError, TaskError, UsageError
-from macurr.opponents.payoffs import PlayerKey
+from macurr.opponents.payoffs import PlayerKey, as_key
 
 try:
     from openskill import models as _openskill
@@ -124,7 +124,7 @@ class EloRatings:
         Raises:
             TaskError: the outcome is not a number, or both players are the same.
         """
-        score = _score(row, column, outcome)
+        row, column, score = _checked_game(row, column, outcome)
         change = self.k * (score - self.expected(row, column))
         self._ratings[row] = self.rating(row) + change
         self._ratings[column] = self.rating(column) - change
@@ -185,7 +185,7 @@ class BayesianRatings:
         Raises:
             TaskError: the outcome is not a number, or both players are the same.
         """
-        score = _score(row, column, outcome)
+        row, column, score = _checked_game(row, column, outcome)
         self.record_match([[row], [column]], [score, 1.0 - score])
 
     def record_match(self, teams: Sequence[Sequence[PlayerKey]], scores: Sequence[float]) -> None:
@@ -199,6 +199,7 @@ class BayesianRatings:
             TaskError: there are fewer than two teams, one is empty, a player appears twice, or a score is not a
                 finite number.
         """
+        teams = [[as_key(key) for key in team] for team in teams]
         players = [key for team in teams for key in team]
         if len(teams) < 2 or not all(teams) or len(set(players)) < len(players):
             raise TaskError(f"A match needs two or more teams, each with players of its own; got {teams!r}.")
@@ -244,10 +245,12 @@ class BayesianRatings:
         }
 
 
-def _score(row: PlayerKey, column: PlayerKey, outcome: float) -> float:
+def _checked_game(row: PlayerKey, column: PlayerKey, outcome: float) -> tuple[PlayerKey, PlayerKey, float]:
+    """The players' plain keys, and the first one's score: 1, 1/2 or 0."""
+    row, column = as_key(row), as_key(column)
     if row == column or math.isnan(outcome):
         raise TaskError(f"A game needs two players and an outcome; got {row!r}, {column!r} and {outcome!r}.")
-    return 0.5 + 0.5 * (int(outcome > 0) - int(outcome < 0))
+    return row, column, 0.5 + 0.5 * (int(outcome > 0) - int(outcome < 0))
 
 
 def _quantile(confidence: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,12 +66,11 @@ class OpponentTaskSpace(TaskSpace):
 
     @override
     def index(self, task: Any) -> int:
-        try:
-            return self.pool.ids.index(self.check(task))
-        except ValueError as error:
-            if isinstance(error, TaskError):
-                raise
-            raise TaskError(f"Snapshot {task!r} has left {self!r}, so it has no position in it.") from None
+        snapshot, ids = self.check(task), self.pool.ids
+        place = bisect.bisect_left(ids, snapshot)
+        if place == len(ids) or ids[place] != snapshot:
+            raise TaskError(f"Snapshot {snapshot} has left {self!r}, so it has no position in it.")
+        return place
 
     @override
     def from_index(self, index: int) -> int:

@@ -420,6 +420,12 @@ def test_results_by_demand_are_all_checked_first(pool):
     assert curriculum.payoffs.counts(0, 1) == (0, 1, 0)
 
 
+@pytest.mark.parametrize("results", [None, 3, "abc", {"learner": 1}])
+def test_results_are_rows(pool, results):
+    with pytest.raises(TaskError, match="rows of"):
+        SelfPlay(pool).update_on_demand({"results": results})
+
+
 def test_metrics(pool):
     curriculum = duelling(FictitiousSelfPlay(pool, decay=1.0))
     play(curriculum, 0, +1)

@@ -141,6 +141,33 @@ def test_forgetting_leaves_nothing_for_the_next_player():
     assert payoffs.counts(2, 3) == Counts(0, 1, 0)
 
 
+@given(games, st.sampled_from([None, 2]), st.sampled_from(["new", 0]))
+@settings(max_examples=50)
+def test_a_heir_has_its_parents_results_and_none_of_its_own(history, window, child):
+    payoffs = Payoffs(0.9, window)
+    for game in history:
+        payoffs.record(*game)
+    others = [player for player in PLAYERS if player not in ("learner", child)]
+    wanted = payoffs.points(["learner", *others])
+    payoffs.inherit(child, "learner")
+    np.testing.assert_allclose(payoffs.points([child, *others]), wanted)
+    np.testing.assert_allclose(payoffs.points(["learner", *others]), wanted)
+    assert payoffs.counts(child, "learner").games == 0
+    if others:  # from here on they go separate ways
+        payoffs.record(child, others[0], 1)
+        copy = Payoffs(0.9, window)
+        copy.load_state_dict(payoffs.state_dict())
+        copy.record(child, others[0], 1)
+        payoffs.record(child, others[0], 1)
+        assert copy.counts(child, others[0]) == pytest.approx(payoffs.counts(child, others[0]))
+        np.testing.assert_allclose(payoffs.points(["learner", *others]), wanted)
+
+
+def test_nobody_inherits_from_itself():
+    with pytest.raises(TaskError, match="inherit from itself"):
+        Payoffs().inherit("a", "a")
+
+
 def test_memory_is_that_of_the_pairs_that_met():
     payoffs = Payoffs()
     for snapshot in range(3000):

@@ -198,6 +198,7 @@ def test_a_pool_whose_folder_vanished_says_so(tmp_path):
     for question in (lambda: pool.ids, lambda: pool.add(weights(1)), lambda: pool.get(0)):
         with pytest.raises(PoolError, match="Check the path"):
             question()
+    assert "unreadable" in repr(pool)
 
 
 def test_a_copied_pool_without_its_empty_folders_works(tmp_path):

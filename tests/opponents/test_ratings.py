@@ -126,7 +126,8 @@ def test_online_elo_survives_absurd_differences():
 
 def test_online_elo_state():
     elo, copy = EloRatings(), EloRatings()
-    elo.record(("red", 1), "b", -1)
+    elo.record(("red", np.int64(1)), "b", -1)
+    assert elo.state_dict() == {"keys": [["red", 1], "b"], "ratings": [1484.0, 1516.0]}
     copy.load_state_dict(elo.state_dict())
     assert copy.rating(("red", 1)) == elo.rating(("red", 1)) == 1484.0
     for state in (
