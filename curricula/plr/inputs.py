@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -114,13 +115,15 @@ class ScoredLevels(Curriculum):
                 for others and left alone.
 
         Raises:
-            TaskError: there are tasks without scores, or scores without tasks; as the methods named above.
+            TaskError: there are tasks without scores, or scores with a rollout; as the methods named above.
         """
         if ("tasks" in metrics) != ("scores" in metrics):
             raise TaskError(f"Pass both 'tasks' and 'scores'; got {sorted(metrics)}.")
+        if "rollout" in metrics and "tasks" in metrics:
+            raise TaskError("Pass either a 'rollout' or 'scores', one update at a time; got both.")
         if "rollout" in metrics:
-            self.update_rollout(**metrics["rollout"])
-        if "tasks" in metrics:
+            self.update_rollout(**checked_rollout(metrics["rollout"]))
+        elif "tasks" in metrics:
             self.update_scores(metrics["tasks"], metrics["scores"], metrics.get("max_scores"))
 
     def update_scores(self, tasks: Any, scores: ArrayLike, max_scores: ArrayLike | None = None) -> None:
@@ -191,32 +194,34 @@ class ScoredLevels(Curriculum):
             TaskError: a shape does not fit, a number is not finite, a task is not in the space, or something
                 that the strategy needs is missing. Nothing is changed.
         """
+        columns = {"values": values, "action_probs": action_probs, "value_ensemble": value_ensemble}
+        columns["alternative_values"] = alternative_values
+        finals = {"values": final_values, "alternative_values": final_alternative_values}
         rollout = make_rollout(
-            self.strategy,
-            tasks,
-            rewards,
-            terminations,
-            truncations,
-            {
-                "values": values,
-                "action_probs": action_probs,
-                "alternative_values": alternative_values,
-                "value_ensemble": value_ensemble,
-            },
-            {"values": final_values, "alternative_values": final_alternative_values},
-            active,
+            self.strategy, tasks, rewards, terminations, truncations, columns, finals, active
         )
-        following = zip(CRITICS, (next_values, next_alternative_values), strict=True)
-        after = {
-            name: checked_scores(f"next_{name}", given, rollout.rewards.shape[1])
-            for name, given in following
-            if given is not None
-        }
+        after = {}
+        for name, given in zip(CRITICS, (next_values, next_alternative_values), strict=True):
+            if given is not None:
+                after[name] = checked_scores(f"next_{name}", given, rollout.rewards.shape[1])
         self._feed.read_rollout(rollout, after)
 
     def _check_plain(self, value: Any) -> None:
         if isinstance(value, Mapping):
             raise UsageError(f"{type(self).__name__} learns from one agent's numbers; got {value!r}. {_HINT}")
+
+
+def checked_rollout(rollout: Any) -> Mapping[str, Any]:
+    """The arguments of `update_rollout`, from a mapping.
+
+    Raises:
+        TaskError: it is none, or names arguments that do not exist or lacks those that must be there.
+    """
+    known = list(signature(ScoredLevels.update_rollout).parameters)[1:]
+    if not isinstance(rollout, Mapping) or not set(known[:3]) <= set(rollout) <= set(known):
+        found = sorted(rollout) if isinstance(rollout, Mapping) else type(rollout).__name__
+        raise TaskError(f"A rollout is a mapping with {known[:3]}, and some of {known[3:]}; got {found}.")
+    return rollout
 
 
 def checked_scores(name: str, values: ArrayLike, n: int) -> NDArray[np.float64]:

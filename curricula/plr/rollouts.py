@@ -151,7 +151,10 @@ def _finals(
 
 
 def _finite(name: str, given: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(given, np.float64)
+    try:
+        values = np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"The rollout's {name} must be an array of numbers: {error}.") from error
     if not np.isfinite(values).all():
         raise TaskError(f"The rollout's {name} must be finite; got NaN or infinity among them.")
     return values

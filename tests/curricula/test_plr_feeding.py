@@ -379,6 +379,14 @@ class TestRollouts:
         rollout = {"tasks": [[4]], "rewards": [[1.0]], "terminations": [[True]], "values": [[0.25]]}
         curriculum.update_on_demand({"rollout": rollout})
         assert curriculum.scores[4] == 0.75
+        lacking = {name: rollout[name] for name in ("tasks", "rewards", "values")}
+        for wrong in ({**rollout, "dones": [[True]]}, lacking, [1]):
+            with pytest.raises(
+                TaskError, match=r"A rollout is a mapping with \['tasks', 'rewards', 'terminations'\]"
+            ):
+                curriculum.update_on_demand({"rollout": wrong})
+        with pytest.raises(TaskError, match="either a 'rollout' or 'scores'"):
+            curriculum.update_on_demand({"rollout": rollout, "tasks": [1], "scores": [1.0]})
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -387,6 +395,7 @@ class TestRollouts:
             ({"tasks": [[0, 1], [8, 1]]}, "not in DiscreteTaskSpace"),
             ({"tasks": [[0, 1], [0, 2]]}, "from task 1 to 2 between steps 0 and 1"),
             ({"rewards": [[0.0, np.nan]] * 2}, "rewards must be finite"),
+            ({"rewards": [["a", "b"]] * 2}, "rewards must be an array of numbers"),
             ({"rewards": [0.0, 0.0]}, r"shape \(T, N\)"),
             ({"values": None}, "pass them as well"),
             ({"values": [[1.0]] * 2}, r"values must have shape \(2, 2\)"),
