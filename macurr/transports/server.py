@@ -26,6 +26,7 @@ from typing import Any
 
 from macurr.errors import CurriculumError, MacurrError, TransportError
 from macurr.host import CurriculumHost
+from macurr.messages import EnvSpec
 from macurr.transports.wire import CHALLENGE, CHUNK, DIGEST, FrameReader, forget, listen, pack, proof
 
 __all__ = ["CurriculumServer"]
@@ -315,13 +316,18 @@ class CurriculumServer:
         trace = "".join(traceback.format_exception(error if failure is None else failure))
         frame = pack("failed", type(error).__name__, str(error), trace)
         with self._lock:
-            concerned = set(self._peers) if failure is not None else set()
+            # A stranger in mid-handshake would take the frame for the proof that it waits for; it is told at its hello.
+            concerned = {other for other in self._peers if other.trusted} if failure is not None else set()
             for other in concerned | ({peer} if peer is not None else set()):
                 if not other.told:
                     other.told = True
                     self._send(other, frame)
 
     def _hello(self, peer: _Peer, spec: Any, count: int) -> None:
+        if not isinstance(spec, EnvSpec):
+            raise TransportError(
+                f"An environment introduces itself by an EnvSpec; got a {type(spec).__name__}."
+            )
         welcomes = []
         for _ in range(count):
             welcome = self._host.connect(spec)
@@ -337,13 +343,13 @@ class CurriculumServer:
             self._send(peer, pack("task", env_id, *assignment))
 
     def _apply(self, peer: _Peer, update: Any) -> None:
-        self._check_owner(peer, update.env_id)
+        self._check_owner(peer, getattr(update, "env_id", None))
         self._host.apply(update)
         peer.applied += 1
         if peer.applied % self._ack_every == 0:
             self._send(peer, pack("applied", peer.applied))
 
-    def _check_owner(self, peer: _Peer, env_id: int) -> None:
+    def _check_owner(self, peer: _Peer, env_id: Any) -> None:
         if env_id not in peer.env_ids:
             raise TransportError(f"This connection is of the environments {peer.env_ids}, not of {env_id}.")
 

@@ -1,0 +1,257 @@
+"""The process transport: every start method, every option, and nothing left behind."""
+
+import gc
+import multiprocessing
+import os
+import socket
+import threading
+import time
+
+import pytest
+
+from macurr import (
+    BacklogError,
+    DiscreteTaskSpace,
+    TaskTimeoutError,
+    make_multiprocessing_curriculum,
+)
+from macurr.errors import UsageError
+from macurr.messages import EnvSpec, TaskProgress
+from macurr.testing import ProbeEnv, TraceCurriculum, TransportTests
+from macurr.testing.probes import play
+from macurr.wrappers import PettingZooSyncWrapper
+from tests.support.processes import FORK, METHODS, in_child
+
+SPEC = EnvSpec(("left", "right"), ("left", "right"))
+SLOW = 0.1
+
+
+class _Slow(TraceCurriculum):
+    """Takes its time over every progress report."""
+
+    def update_task_progress(self, task, progress, env_id=None):
+        time.sleep(SLOW)
+        super().update_task_progress(task, progress, env_id)
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@FORK
+@pytest.mark.timeout(60)
+class TestProcess(TransportTests):
+    def make(self, curriculum, **options):
+        return make_multiprocessing_curriculum(curriculum, timeout=30, **options)
+
+    def run_apart(self, function, arguments):
+        with multiprocessing.get_context("fork").Pool(len(arguments)) as pool:
+            results = pool.starmap(function, arguments, chunksize=1)
+            pool.close()
+            pool.join()
+        return results
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_start_method(method):
+    with make_multiprocessing_curriculum(TraceCurriculum(fields=frozenset({"rewards"}))) as synced:
+        what, played = in_child(play, synced.components, 4, method=method)
+        assert what == "returned", played
+        until(lambda: synced.metrics()["sync/envs"] == 0)
+        assert [r.task for r in TraceCurriculum.heard(synced, "episode")] == [task for _, task in played]
+
+
+@FORK
+@pytest.mark.timeout(60)
+def test_a_forked_copy_of_a_running_env_becomes_its_own():
+    with make_multiprocessing_curriculum(TraceCurriculum()) as synced:
+        env = PettingZooSyncWrapper(ProbeEnv(), synced.components, buffer_size=0)
+        env.reset()
+        env.step(dict.fromkeys(env.agents, 0))
+
+        def in_the_child():
+            env.reset()
+            while env.agents:
+                env.step(dict.fromkeys(env.agents, 0))
+            env.close()
+            return env.env_id, env.task
+
+        assert in_child(in_the_child) == ("returned", (None, None))
+        while env.agents:
+            env.step(dict.fromkeys(env.agents, 0))
+        env.reset()
+        until(lambda: synced.metrics()["sync/envs"] == 1)
+        results = [(r.env_id, r.task, r.length) for r in TraceCurriculum.heard(synced, "episode")]
+        assert results == [(1, 1, 3), (0, 0, 3)]
+        assert not TraceCurriculum.heard(synced, "abort")
+
+
+@FORK
+@pytest.mark.timeout(60)
+def test_a_forked_copy_cannot_go_on_with_its_parents_episode():
+    with make_multiprocessing_curriculum(TraceCurriculum()) as synced:
+        env = PettingZooSyncWrapper(ProbeEnv(length=1), synced.components, buffer_size=0)
+        env.reset()
+        kind, message = in_child(env.step, {"left": 0, "right": 0})
+        assert kind == "UsageError"
+        assert "Call reset() first" in message
+        env.step({"left": 0, "right": 0})
+        env.reset()
+        assert len(TraceCurriculum.heard(synced, "episode")) == 1
+
+
+@FORK
+@pytest.mark.timeout(60)
+def test_an_env_disconnects_although_a_child_holds_a_copy_of_its_socket():
+    with make_multiprocessing_curriculum(TraceCurriculum()) as synced:
+        env = PettingZooSyncWrapper(ProbeEnv(), synced.components)
+        env.reset()
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        process.start()
+        env.close()
+        until(lambda: synced.metrics()["sync/envs"] == 0)
+        process.kill()
+        process.join()
+
+
+@pytest.mark.timeout(60)
+def test_envs_that_connect_before_the_start_wait_for_it():
+    synced = make_multiprocessing_curriculum(TraceCurriculum(), start=False, timeout=30)
+    played = []
+    thread = threading.Thread(target=lambda: played.extend(play(synced.components, 2)))
+    thread.start()
+    time.sleep(0.05)
+    assert not played
+    synced.start()
+    synced.start()
+    thread.join(20)
+    assert [task for _, task in played] == [0, 1]
+    synced.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_curriculum_that_was_never_started_closes():
+    synced = make_multiprocessing_curriculum(TraceCurriculum(), start=False)
+    synced.close()
+    synced.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_slow_curriculum_stops_an_env_that_tells_too_much():
+    # Applied updates are acknowledged by eights, which takes longer than the environment may wait.
+    synced = make_multiprocessing_curriculum(_Slow(), maxsize=16, timeout=5 * SLOW)
+    link = synced.components.connect(SPEC)
+    for i in range(16):
+        link.send(TaskProgress(i, link.env_id, {"left": 0.5}))
+    with pytest.raises(BacklogError, match="raise timeout or maxsize"):
+        link.send(TaskProgress(16, link.env_id, {"left": 0.5}))
+    assert synced._server.queued <= 16
+    until(lambda: synced.metrics()["sync/updates_applied"] == 16)
+    synced.close()
+    assert [p.task for p in TraceCurriculum.heard(synced, "progress")] == list(range(16))
+
+
+@pytest.mark.timeout(60)
+def test_a_window_that_is_full_opens_again():
+    with make_multiprocessing_curriculum(_Slow(), maxsize=1, timeout=30) as synced:
+        link = synced.components.connect(SPEC)
+        for i in range(3):
+            link.send(TaskProgress(i, link.env_id, {"left": 0.5}))
+            assert len(TraceCurriculum.heard(synced, "progress")) >= i
+    assert [p.task for p in TraceCurriculum.heard(synced, "progress")] == [0, 1, 2]
+
+
+@pytest.mark.timeout(60)
+def test_tasks_do_not_queue_behind_updates():
+    curriculum = _Slow()
+    with make_multiprocessing_curriculum(curriculum, timeout=30) as synced:
+        busy, other = synced.components.connect(SPEC), synced.components.connect(SPEC)
+        for i in range(5):
+            busy.send(TaskProgress(i, busy.env_id, {"left": 0.5}))
+        until(lambda: synced._server.queued)
+        other.request(1, start=False)
+        other.task()
+        assert len([kind for kind, _ in curriculum.calls if kind == "progress"]) <= 2
+
+
+@pytest.mark.timeout(60)
+def test_a_reset_that_times_out_can_be_tried_again():
+    class Sleepy(TraceCurriculum):
+        naps = 1
+
+        def _sample(self, k):
+            if self.drawn == 1 and self.naps:
+                self.naps = 0
+                time.sleep(SLOW)
+            return super()._sample(k)
+
+    synced = make_multiprocessing_curriculum(Sleepy(), timeout=30)
+    env = PettingZooSyncWrapper(ProbeEnv(length=1), synced.components, buffer_size=0)
+    env.reset()
+    env.step({"left": 0, "right": 0})
+    env._client._link._channel._timeout = 0.1 * SLOW
+    with pytest.raises(TaskTimeoutError, match="a task"):
+        env.reset()
+    time.sleep(1.5 * SLOW)
+    env.reset()
+    assert env.task == 1
+    env.step({"left": 0, "right": 0})
+    env.reset()
+    assert env.task == 2
+    assert [r.task for r in TraceCurriculum.heard(synced, "episode")] == [0, 1]
+    env.close()
+    synced.close()
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": -1}, {"maxsize": 0}, {"max_envs": -1}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(UsageError, match="must be"):
+        make_multiprocessing_curriculum(TraceCurriculum(), **options)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are counted in /proc")
+def test_nothing_is_left_open():
+    def use():
+        synced = make_multiprocessing_curriculum(TraceCurriculum())
+        envs = [PettingZooSyncWrapper(ProbeEnv(), synced.components) for _ in range(5)]
+        for env in envs:
+            env.reset()
+        envs[0].close()
+        stranger = socket.socket(socket.AF_UNIX)
+        stranger.connect(synced.components.address.place)
+        stranger.close()
+        synced.close()
+        for env in envs[1:]:
+            env.close()
+        return [thread for thread in threading.enumerate() if thread.name.startswith("macurr")]
+
+    use()
+    gc.collect()
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        use()
+    gc.collect()
+    until(lambda: not [t for t in threading.enumerate() if t.name.startswith("macurr")])
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are counted in /proc")
+def test_a_curriculum_that_is_dropped_unclosed_leaves_nothing_open():
+    before = len(os.listdir("/proc/self/fd"))
+    synced = make_multiprocessing_curriculum(TraceCurriculum())
+    env = PettingZooSyncWrapper(ProbeEnv(), synced.components)
+    env.reset()
+    del synced, env
+    gc.collect()
+    until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+def test_a_curriculum_is_wanted():
+    with pytest.raises(UsageError, match=r"serves a macurr\.Curriculum"):
+        make_multiprocessing_curriculum(DiscreteTaskSpace(3))
