@@ -128,7 +128,7 @@ class TrainConfig:
         workers: Processes that step environments.
         envs_per_worker: Environments in each.
         transport: "process", or "local" for everything in this process, which repeats exactly.
-        threads: Threads of torch.
+        threads: Threads of torch. More than one only helps large networks on a machine that has nothing else to do.
         out: The run's directory; None for runs/<env>-<date-time>.
         ppo: The learner.
         tasks: The curriculum.
@@ -148,7 +148,7 @@ class TrainConfig:
     workers: int = 2
     envs_per_worker: int = 64
     transport: str = "process"
-    threads: int = 2
+    threads: int = 1
     out: str | None = None
     ppo: PPOConfig = field(default_factory=PPOConfig)
     tasks: CurriculumConfig = field(default_factory=CurriculumConfig)

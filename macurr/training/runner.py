@@ -68,6 +68,9 @@ class Status:
 class Listener:
     """Is told how a run gets on. Override what is of interest."""
 
+    def began(self, run: RunDir, config: TrainConfig) -> None:
+        """The run has a directory, and its environments are about to start."""
+
     def updated(self, status: Status) -> None:
         """An update is over."""
 
@@ -194,21 +197,25 @@ class Trainer:
     def run(self, listener: Listener | None = None) -> None:
         """Train until a bound is reached.
 
+        Args:
+            listener: Is told how the run gets on.
+
         Raises:
             MacurrError: something failed; what was reached is saved.
             KeyboardInterrupt: the user interrupted; what was reached is saved.
         """
-        if not len(self.pool):
-            self._add_snapshot()
+        listener = listener or Listener()
         try:
+            listener.began(self.directory, self.config)
+            if not len(self.pool):
+                self._add_snapshot()
             with TensorBoard(self.directory.tensorboard, self._update) as board, self._playing() as parts:
                 synced, collector = parts
                 if self._saved is None:
                     self._saved = self._capture(synced)
                 while not self._finished():
                     status = self._one_update(synced, collector, board)
-                    if listener is not None:
-                        listener.updated(status)
+                    listener.updated(status)
         except BaseException:
             self._save_or_discard()
             raise

@@ -1,0 +1,226 @@
+"""The panels of a report, each drawn on axes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from macurr.training.evaluation import Evaluation
+
+__all__ = [
+    "INK",
+    "SOFT",
+    "STYLE",
+    "against_the_past",
+    "learning",
+    "level_scores",
+    "levels_that_mattered",
+    "result_matrix",
+    "results",
+]
+
+INK, SOFT, FAINT = "#1d2b3a", "#66737f", "#e4e8ec"
+WIN, DRAW, LOSS, BLUE, GOLD = "#12908e", "#d3d9df", "#e0653f", "#3a6ea5", "#e0a030"
+
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.edgecolor": "#b9c2ca",
+    "axes.labelcolor": SOFT,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12.5,
+    "axes.titleweight": "bold",
+    "axes.titlecolor": INK,
+    "axes.titlepad": 24,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+}
+"""Settings of Matplotlib that the panels are drawn with."""
+
+_DUEL = LinearSegmentedColormap.from_list("duel", [LOSS, "#f6d9ce", "#ffffff", "#cbe7e5", WIN])
+_HEAT = LinearSegmentedColormap.from_list("heat", ["#f4f6f8", "#cfe3e6", "#6fb7bb", "#1c7f8c", "#10394e"])
+
+Floats = NDArray[np.float64]
+_MOST_LEVELS = 30
+
+
+def results(axes: Axes, metrics: Mapping[str, Floats]) -> None:
+    """Shares of wins, draws and losses against the pool, over training."""
+    _title(axes, "Against the pool", "share of training episodes; the pool grows stronger too")
+    steps = metrics.get("steps", np.zeros(0))
+    if len(steps):
+        won, drawn, lost = (_smooth(metrics[name]) for name in ("win", "draw", "loss"))
+        axes.stackplot(steps, won, drawn, lost, colors=[WIN, DRAW, LOSS], linewidth=0)
+        x = steps[0] + 0.97 * (steps[-1] - steps[0])
+        for name, middle, share in (
+            ("won", won[-1] / 2, won[-1]),
+            ("drawn", won[-1] + drawn[-1] / 2, drawn[-1]),
+            ("lost", 1 - lost[-1] / 2, lost[-1]),
+        ):
+            if share > 0.045:
+                colour = INK if name == "drawn" else "white"
+                axes.text(x, middle, f"{name} {share:.0%}", color=colour, ha="right", va="center", fontweight="bold")
+        axes.axhline(0.5, color="white", linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
+    axes.set_ylim(0, 1)
+    _percent(axes.yaxis)
+    _steps(axes)
+
+
+def learning(axes: Axes, metrics: Mapping[str, Floats]) -> None:
+    """Entropy of the policy, explained variance of the critic, and divergence of the updates."""
+    _title(axes, "The learner", "how undecided the policy is, and how much of the returns the critic foresees")
+    steps = metrics.get("steps", np.zeros(0))
+    if len(steps):
+        _line(axes, steps, metrics["explained_variance"], BLUE, "explained variance")
+        axes.set_ylim(min(0.0, float(_smooth(metrics["explained_variance"])[2:].min(initial=0.0))), 1.0)
+        right = axes.twinx()
+        right.spines["right"].set_visible(True)
+        _line(right, steps, metrics["entropy"], GOLD, "policy entropy (nats)")
+        low = min(0.0, float(metrics["entropy"].min()))
+        right.set_ylim(low, 1.08 * max(float(metrics["entropy"].max()), low + 0.1))
+        axes.tick_params(axis="y", colors=BLUE)
+        right.tick_params(axis="y", colors="#a8741a")
+        handles = [*axes.get_lines()[1::2], *right.get_lines()[1::2]]
+        axes.legend(handles=handles, loc="upper right", fontsize=9.5)
+        axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
+    axes.grid(axis="y", color=FAINT)
+    _steps(axes)
+
+
+def against_the_past(axes: Axes, evaluation: Evaluation) -> None:
+    """The final policy's score against random and each snapshot, with intervals."""
+    _title(axes, "The final policy against its past", f"{evaluation.seeds} held-out levels, every seat; 95 % intervals")
+    names = ["random" if row.steps is None else _short(row.steps) for row in evaluation.rows]
+    places = np.arange(len(names))
+    scores = np.array([row.score for row in evaluation.rows])
+    reach = np.array([(row.score - row.low, row.high - row.score) for row in evaluation.rows]).T
+    colours = [WIN if row.low > 0.5 else LOSS if row.high < 0.5 else "#8a97a3" for row in evaluation.rows]
+    axes.axhline(0.5, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    axes.vlines(places, scores - reach[0], scores + reach[1], colors=colours, linewidth=5, alpha=0.32, zorder=2)
+    axes.scatter(places, scores, c=colours, s=52, zorder=3, edgecolors="white", linewidths=1)
+    for place, row in zip(places, evaluation.rows, strict=True):
+        axes.text(place, row.high + 0.02, f"{row.score:.0%}", ha="center", va="bottom", fontsize=9, color=INK)
+    axes.set_xticks(places, names, rotation=35 if len(names) > 8 else 0)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_ylim(min(0.3, float((scores - reach[0]).min()) - 0.05), 1.06)
+    axes.set_xlabel("opponent: snapshot after so many steps")
+    axes.grid(axis="y", color=FAINT)
+    axes.set_axisbelow(True)
+    _percent(axes.yaxis)
+
+
+def level_scores(axes: Axes, history: Mapping[str, Any], score: str) -> None:
+    """Quantiles of the levels' scores over training."""
+    _title(axes, "What the levels have to teach", f"latest score ({score}) of all levels seen, over training")
+    steps, past = history["steps"], np.asarray(history["past_scores"])
+    seen = [i for i in range(len(steps)) if np.isfinite(past[i]).any()]
+    if seen:
+        x = np.asarray(steps)[seen]
+        levels = np.array([np.nanquantile(past[i], [0.05, 0.25, 0.5, 0.75, 0.95, 0.99]) for i in seen]).T
+        axes.fill_between(x, levels[0], levels[4], color=WIN, alpha=0.16, linewidth=0, label="5 to 95 %")
+        axes.fill_between(x, levels[1], levels[3], color=WIN, alpha=0.34, linewidth=0, label="25 to 75 %")
+        axes.plot(x, levels[2], color=WIN, linewidth=2.2, label="median")
+        axes.plot(x, levels[5], color=LOSS, linewidth=1.3, label="highest 1 %")
+        axes.set_xlim(x[0], max(x[-1], x[0] + 1))
+        axes.legend(loc="upper right", ncols=2, fontsize=9.5)
+        axes.set_ylim(min(0.0, float(levels.min())), 1.28 * max(float(levels.max()), 1e-6))
+    axes.grid(axis="y", color=FAINT)
+    _steps(axes)
+
+
+def levels_that_mattered(axes: Axes, history: Mapping[str, Any]) -> None:
+    """When the most played levels were played."""
+    plays = np.asarray(history["plays"])
+    most = np.argsort(-plays, kind="stable")[: min(_MOST_LEVELS, int((plays > 0).sum()))]
+    tenth = np.sort(plays)[::-1][: max(1, len(plays) // 10)].sum() / max(plays.sum(), 1)
+    _title(
+        axes, "Levels that mattered", f"the {len(most)} most played, by seed; the top tenth of all got {tenth:.0%} of play"
+    )
+    past, steps = np.asarray(history["past_plays"]), np.asarray(history["steps"])
+    if len(most) and len(steps) > 1:
+        counts = np.diff(past[:, most], axis=0, prepend=0).T
+        first = counts.argmax(axis=1)
+        order = np.lexsort((-plays[most], first))
+        edges = np.concatenate([[0], steps])
+        mesh = axes.pcolormesh(edges, np.arange(len(most) + 1), counts[order], cmap=_HEAT, rasterized=True)
+        axes.set_yticks(np.arange(len(most)) + 0.5, [str(seed) for seed in most[order]], fontsize=7.5)
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.035, pad=0.02)
+        bar.outline.set_visible(False)  # type: ignore[operator]  # a Spine; typed as a Figure's property
+        bar.set_label("episodes in the interval", color=SOFT, fontsize=9)
+        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        bar.ax.tick_params(length=0, labelsize=8.5)
+    _steps(axes)
+
+
+def result_matrix(axes: Axes, evaluation: Evaluation) -> None:
+    """Score of each snapshot against each other."""
+    _title(axes, "Who beats whom", f"score of the row against the column, {evaluation.matrix_seeds} held-out levels")
+    matrix = np.array([[np.nan if x is None else x for x in row] for row in evaluation.matrix], np.float64)
+    steps = {row.opponent: row.steps for row in evaluation.rows}
+    known = [steps.get(f"snapshot {i}") for i in evaluation.snapshots]
+    names = ["final" if at is None else _short(at) for at in known]
+    axes.set_facecolor("#eef1f4")
+    axes.imshow(matrix, cmap=_DUEL, vmin=0, vmax=1, aspect="auto")
+    for i, line in enumerate(matrix):
+        for j, value in enumerate(line):
+            if np.isfinite(value):
+                colour = "white" if abs(value - 0.5) > 0.38 else INK
+                axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=9, color=colour)
+    axes.set_xticks(range(len(names)), names, rotation=35 if len(names) > 8 else 0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.tick_params(which="both", length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _title(axes: Axes, title: str, subtitle: str) -> None:
+    axes.set_title(title)
+    axes.text(0, 1.03, subtitle, transform=axes.transAxes, fontsize=9.5, color=SOFT, va="bottom")
+
+
+def _line(axes: Axes, x: Floats, y: Floats, colour: str, label: str) -> None:
+    """The numbers, faint, and their moving average."""
+    axes.plot(x, y, color=colour, alpha=0.22, linewidth=1)
+    axes.plot(x, _smooth(y), color=colour, linewidth=2.2, label=label)
+
+
+def _smooth(values: Floats, share: float = 0.05) -> Floats:
+    """Centred moving average over a share of the run."""
+    width = max(1, int(len(values) * share)) | 1
+    kernel = np.ones(width)
+    weights = np.convolve(np.ones(len(values)), kernel, mode="same")
+    averages: Floats = np.convolve(values, kernel, mode="same") / weights
+    return averages if len(values) >= width else np.asarray(values, np.float64)
+
+
+def _steps(axes: Axes) -> None:
+    axes.set_xlabel("environment steps")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
+
+
+def _percent(axis: Any) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}"))
+
+
+def _short(steps: float) -> str:
+    """A number of steps in few letters."""
+    if steps >= 1e6:
+        return f"{steps / 1e6:.3g}M"
+    return f"{steps / 1e3:.3g}k" if steps >= 1e3 else f"{steps:.0f}"
