@@ -89,8 +89,8 @@ class Recorder:
     ) -> bool:
         """Record one step; returns whether the batch is full."""
         rows, pick = self._rows, self._pick
-        if not rows:  # an environment hands out one kind of numbers: looking once in a batch is enough
-            self._plain = not any(isinstance(reward, np.ndarray) for reward in rewards.values())
+        if not rows:  # an environment hands out one kind of things: looking once in a batch is enough
+            self._plain = _are_plain(rewards, terminations, truncations)
         try:
             if len(rewards) != self._width or not self._plain:
                 raise KeyError
@@ -200,6 +200,12 @@ def _picker(agents: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any,
         agent = agents[0]
         return lambda values: (values[agent],)
     return itemgetter(*agents)
+
+
+def _are_plain(rewards: Mapping[str, Any], *flags: Mapping[str, Any]) -> bool:
+    """Whether values can be taken as they are: a default dict would invent those of the dead."""
+    dicts = all(type(field) is dict for field in (rewards, *flags))
+    return dicts and not any(isinstance(reward, np.ndarray) for reward in rewards.values())
 
 
 class _Returns(dict[str, float]):
