@@ -132,6 +132,7 @@ class OpponentCurriculum(Curriculum):
     def update_on_episode(
         self, episode_return: Any, length: int, task: Any, progress: Any, env_id: int | None = None
     ) -> None:
+        self.check_env(env_id)
         opponent = self.task_space.check(task)
         self.check_episode(episode_return, length, opponent)
         result = self._result(episode_return, env_id)

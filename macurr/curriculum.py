@@ -79,6 +79,8 @@ class Curriculum(ABC):
         self.stats = StatRecorder(task_space) if record_stats else None
         self.random_start_tasks = random_start_tasks
         self._started = 0
+        self._env_ids: set[int] = set()
+        self._any_env = False
 
     # What to send
 
@@ -105,9 +107,26 @@ class Curriculum(ABC):
                 "agents teach one curriculum), MultiagentIndependentCurriculumWrapper (one for each agent) or "
                 "DualCurriculumWrapper (opponent and level)."
             )
+        self._env_ids.add(env_id)
+        self._any_env = True
 
     def unregister_env(self, env_id: int) -> None:
         """Forget an environment that has disconnected; its unfinished episode ends without a result."""
+        self._env_ids.discard(env_id)
+
+    def check_env(self, env_id: int | None) -> None:
+        """Refuse an update from an environment that is not registered.
+
+        A curriculum that is driven by hand, without any environment registered, takes every id.
+
+        Raises:
+            UsageError: other environments are registered, and this one is not.
+        """
+        if self._any_env and env_id is not None and env_id not in self._env_ids:
+            raise UsageError(
+                f"Environment {env_id} is not registered with {type(self).__name__} (registered: "
+                f"{sorted(self._env_ids)}). Call register_env first, or leave env_id out."
+            )
 
     # Tasks
 
@@ -131,6 +150,13 @@ class Curriculum(ABC):
         raise UsageError(
             f"{type(self).__name__} defines neither sample(k) nor _sample(k). Define one of them."
         )
+
+    def task_info(self, task: Any) -> Mapping[str, float]:
+        """Numbers that go with a task that has just been drawn, into `infos[agent]` of its episode.
+
+        What the learner has to know about the draw, such as whether to train on it. Empty by default.
+        """
+        return {}
 
     def distribution(self) -> NDArray[np.float64] | None:
         """The probability of each task of a finite space at the next draw, in order; None if there is none."""
@@ -170,7 +196,9 @@ class Curriculum(ABC):
 
         Raises:
             TaskError: the task is not in the space, a number is not finite, or the length is negative.
+            UsageError: the environment is not registered.
         """
+        self.check_env(env_id)
         self.check_episode(episode_return, length, task)
         if self.stats is not None:
             self.stats.record(task, episode_return, length)
@@ -326,6 +354,10 @@ class CurriculumWrapper(Curriculum):
     @override
     def sample(self, k: int = 1) -> list[Any]:
         return self.curriculum.sample(k)
+
+    @override
+    def task_info(self, task: Any) -> Mapping[str, float]:
+        return self.curriculum.task_info(task)
 
     @override
     def distribution(self) -> NDArray[np.float64] | None:

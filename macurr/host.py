@@ -17,10 +17,17 @@ __all__ = ["Assignment", "CurriculumHost", "Welcome"]
 
 
 class Assignment(NamedTuple):
-    """A task for one episode: as the curriculum knows it, and as the environment receives it."""
+    """A task for one episode.
+
+    Attributes:
+        encoded: As the curriculum knows it.
+        decoded: As the environment receives it.
+        info: Further numbers for `infos[agent]` (see `Curriculum.task_info`).
+    """
 
     encoded: Any
     decoded: Any
+    info: Mapping[str, float]
 
 
 class Welcome(NamedTuple):
@@ -217,14 +224,17 @@ class CurriculumHost:
         with self._held():
             env = self._env(env_id)
             with self._serving() as curriculum:
-                back = [self._returned.popleft() for _ in range(min(k, len(self._returned)))]
-                tasks = back + (curriculum.sample(k - len(back)) if len(back) < k else [])
-                drawn = [Assignment(task, curriculum.task_space.decode(task)) for task in tasks]
+                drawn = [self._assign(curriculum) for _ in range(k)]
             self.counters.tasks += k
-            env.stock.extend((task, self.counters.updates) for task in tasks)
+            env.stock.extend((assignment.encoded, self.counters.updates) for assignment in drawn)
             if start:
                 self.start(env_id)
             return drawn
+
+    def _assign(self, curriculum: Curriculum) -> Assignment:
+        # One at a time: what goes with a task is said of the latest draw.
+        task = self._returned.popleft() if self._returned else curriculum.sample(1)[0]
+        return Assignment(task, curriculum.task_space.decode(task), dict(curriculum.task_info(task)))
 
     def start(self, env_id: int, wait: float = 0.0) -> None:
         """Note that an environment begins the oldest task of its stock, having waited `wait` seconds for it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pettingzoo import AECEnv
@@ -62,6 +62,7 @@ class AECSyncWrapper(BaseWrapper[str, Any, Any]):
         )
         self._info_keys = info_keys
         self._task_infos: dict[str, Any] = {}
+        self._more_infos: Mapping[str, float] = {}
         self._paid: dict[str, float] = {}
         self._acted: set[str] = set()
         self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
@@ -89,6 +90,7 @@ class AECSyncWrapper(BaseWrapper[str, Any, Any]):
         self._paid = dict.fromkeys(agents, 0.0)
         self._acted.clear()
         self._task_infos = task_info(assignment.encoded, agents)
+        self._more_infos = assignment.info
         self._annotate()
 
     @override
@@ -154,3 +156,4 @@ class AECSyncWrapper(BaseWrapper[str, Any, Any]):
             for agent, info in self.env.infos.items():
                 if agent in self._task_infos:
                     info["task"] = self._task_infos[agent]
+                    info.update(self._more_infos)

@@ -73,7 +73,7 @@ class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstruc
             remove_keys=remove_keys,
         )
         self._info_keys = info_keys
-        self._task_info: Any = None
+        self._task_info: dict[str, Any] = {}
         self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
         self._changes_task = change_task_on_completion
         if change_task_on_completion and not env.has_wrapper_attr("change_task"):
@@ -138,11 +138,12 @@ class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstruc
 
     def _begin(self, assignment: Assignment, observation: Any) -> None:
         self._client.begin({SINGLE_AGENT: observation})
-        self._task_info = task_info(assignment.encoded, (SINGLE_AGENT,))[SINGLE_AGENT]
+        task = task_info(assignment.encoded, (SINGLE_AGENT,))[SINGLE_AGENT]
+        self._task_info = {"task": task, **assignment.info}
 
     def _annotated(self, info: dict[str, Any]) -> dict[str, Any]:
         if self._info_keys:
-            info["task"] = self._task_info
+            info.update(self._task_info)
         return info
 
     def _change_task(self, observation: Any) -> None:

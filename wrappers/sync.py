@@ -23,7 +23,8 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
     Put it right on the environment (on its task wrapper, such as `SeedTaskWrapper`) and under every SuperSuit
     wrapper: there it sees the true returns, lengths and endings. At each reset it fetches a task and passes it on
     as `options["task"]`, or as `new_task` where the environment's `reset` takes that. The environment is
-    otherwise unchanged; `infos[agent]["task"]` holds the encoded task as numbers.
+    otherwise unchanged; `infos[agent]["task"]` holds the encoded task as numbers, and what else the curriculum says
+    of the draw (`Curriculum.task_info`) stands beside it.
 
     It connects at the first reset, so it can be pickled, cloned and forked: every copy is an environment of its
     own. A reset before the first step plays the same task again; a reset in mid-episode aborts the episode.
@@ -68,6 +69,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
         self._task_env: Any = env
         self._info_keys = info_keys
         self._task_infos: dict[str, Any] = {}
+        self._more_infos: Mapping[str, float] = {}
         self._dead: set[str] = set()
         self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
         self._changes_task = change_task_on_completion
@@ -128,6 +130,8 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
                 if "task_completion" in info:
                     reported = True
                 info["task"] = tasks[agent]
+            if self._more_infos:
+                self._complete(infos, rewards)
         except KeyError:  # an agent without info, or infos that are to be left alone
             reported = self._complete(infos, rewards)
         changed = client.note_progress(infos) if reported else False
@@ -169,6 +173,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
         self._client.begin(observations)
         agents = self._client.spec.possible_agents
         self._task_infos = task_info(assignment.encoded, agents) if self._info_keys else {}
+        self._more_infos = assignment.info if self._info_keys else {}
         self._dead.clear()
 
     def _complete(self, infos: dict[str, Any], agents: Iterable[str]) -> bool:
@@ -178,6 +183,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
                 if agent not in infos:
                     infos[agent] = {}
                 infos[agent]["task"] = self._task_infos[agent]
+                infos[agent].update(self._more_infos)
         return any("task_completion" in infos[agent] for agent in agents if agent in infos)
 
     def _change_task(self, observations: Mapping[str, Any]) -> None:

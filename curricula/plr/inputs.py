@@ -60,6 +60,7 @@ class ScoredLevels(Curriculum):
 
     @override
     def unregister_env(self, env_id: int) -> None:
+        super().unregister_env(env_id)
         self._feed.drop(("step", env_id))
 
     @override
@@ -75,6 +76,7 @@ class ScoredLevels(Curriculum):
         env_id: int | None = None,
     ) -> None:
         """Learn from one step. An episode's first is not scored: what was seen before it is not known here."""
+        self.check_env(env_id)
         self._check_plain(reward)
         if self.requires_step_updates:
             plain = self.task_space.check(task)
@@ -85,6 +87,7 @@ class ScoredLevels(Curriculum):
     @override
     def update_on_step_batch(self, batch: StepBatch) -> None:
         """Learn from consecutive steps of one agent; nothing is asked of each step in turn."""
+        self.check_env(batch.env_id)
         self.task_space.check(batch.task)
         if len(batch.agents) != 1:
             raise UsageError(
@@ -98,6 +101,7 @@ class ScoredLevels(Curriculum):
         self, episode_return: Any, length: int, task: Any, progress: Any, env_id: int | None = None
     ) -> None:
         self._check_plain(episode_return)
+        self.check_env(env_id)
         self.check_episode(episode_return, length, task)
         self._feed.score_outcome(self.task_space.check(task), float(episode_return), float(progress or 0.0))
         super().update_on_episode(episode_return, length, task, progress, env_id)

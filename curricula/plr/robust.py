@@ -25,13 +25,19 @@ class RobustPLR(PrioritizedLevelReplay):
 
     Jiang et al., "Replay-Guided Adversarial Environment Design" (2021): new levels are played and scored like all
     others, but their steps take no part in the gradient, so that the learner trains on nothing but the levels that
-    replay has chosen. The learner asks `trains_on` which steps to use. The paper's settings for mazes are
+    replay has chosen. `infos[agent]["train_on_task"]` says which steps to use: 1 on replayed
+    levels, 0 on new ones. The paper's settings for mazes are
     `strategy="max_mc", staleness_coef=0.3, replay_schedule="fixed", rho=0.5, buffer_size=4000`.
 
     Args:
         task_space: The levels.
         **options: Those of `PrioritizedLevelReplay`.
     """
+
+    @override
+    def task_info(self, task: Any) -> Mapping[str, float]:
+        """`infos[agent]["train_on_task"]`: 1 where the level was replayed, 0 where it is only evaluated."""
+        return {**super().task_info(task), "train_on_task": int(self.trains_on([task])[0])}
 
     def trains_on(self, tasks: Sequence[Any]) -> NDArray[np.bool_]:
         """Which tasks to train on: those whose latest draw was a replay.

@@ -206,17 +206,25 @@ class CurriculumTests:
                 f"A {type(update).__name__} of an unknown task leaves no trace."
             )
 
-    def test_foreign_environments_are_welcome(self) -> None:
-        """Updates of an environment that was never registered, and aborted episodes, break nothing."""
+    def test_foreign_environments_are_refused(self) -> None:
+        """A result of an environment that is not registered is an error and leaves no trace."""
         curriculum = self._driven(12)
         spec, rng = self.spec(curriculum), np.random.default_rng(0)
-        for env_id in (7, 12345):
-            task = curriculum.sample()[0]
-            for update in random_episode(task, env_id, spec, rng, self._fields(curriculum)):
-                apply_update(curriculum, update)
-            curriculum.update_on_abort(curriculum.sample()[0], env_id=env_id)
+        task = curriculum.sample()[0]
+        *_, result = random_episode(task, 7, spec, rng, self._fields(curriculum))
+        before = curriculum.state_dict()
+        with raises(UsageError, "A result of a foreign environment raises UsageError."):
+            apply_update(curriculum, result)
+        assert same(before, curriculum.state_dict()), "A result of a foreign environment leaves no trace."
+
+    def test_environments_come_and_go(self) -> None:
+        """Aborted episodes, departures, also of those that never came, and new arrivals break nothing."""
+        curriculum = self._driven(12)
+        spec, rng = self.spec(curriculum), np.random.default_rng(0)
+        curriculum.update_on_abort(curriculum.sample()[0], env_id=0)
+        for env_id in (7, 0):
             curriculum.unregister_env(env_id)
-        curriculum.unregister_env(0)
+        curriculum.register_env(0, spec)
         curriculum.register_env(2, spec)
         self.drive(curriculum, 4, rng)
 

@@ -137,6 +137,11 @@ class SyncedCurriculum(Curriculum):
             return curriculum.sample(k)
 
     @override
+    def task_info(self, task: Any) -> Mapping[str, float]:
+        with self.host.locked() as curriculum:
+            return curriculum.task_info(task)
+
+    @override
     def distribution(self) -> NDArray[np.float64] | None:
         with self.host.locked() as curriculum:
             return curriculum.distribution()

@@ -359,7 +359,8 @@ def test_environments_that_are_not_known_decide_nothing(pool):
     curriculum.update_on_episode({"a": 1.0, "b": -1.0}, 5, 0, {})
     curriculum.register_env(4, DUEL)
     curriculum.unregister_env(4)
-    curriculum.update_on_episode({"a": 1.0, "b": -1.0}, 5, 0, {}, env_id=4)
+    with pytest.raises(UsageError, match="not registered"):
+        curriculum.update_on_episode({"a": 1.0, "b": -1.0}, 5, 0, {}, env_id=4)
     assert curriculum.payoffs.keys == []
 
 
