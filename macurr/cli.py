@@ -73,8 +73,8 @@ def _train(args: argparse.Namespace) -> int:
     if strangers:
         flags = ", ".join("--" + name.replace("_", "-") for name in strangers)
         raise ConfigError(
-            f"--resume goes on with the settings of the run, so {flags} cannot be given with it. Leave that out, or start "
-            "a new run."
+            f"--resume goes on with the settings of the run, so {flags} cannot be given with it. Leave that out, or "
+            "start a new run."
         )
     from macurr.training import resume
 
@@ -206,7 +206,11 @@ def _what(parser: argparse.ArgumentParser) -> None:
         f"(default: {default.opponents})",
     )
     _number(
-        group, "levels", int, "training levels, the seeds from 0; evaluation uses seeds beyond", default.tasks.levels
+        group,
+        "levels",
+        int,
+        "training levels, the seeds from 0; evaluation uses seeds beyond",
+        default.tasks.levels,
     )
 
 
@@ -214,7 +218,9 @@ def _how_long(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how long: whichever bound comes first")
     both = f"{DEFAULT_STEPS:,} steps or {DEFAULT_MINUTES:g} minutes when neither is given"
     group.add_argument("--steps", metavar="N", type=_whole, help=f"environment steps ({both})")
-    group.add_argument("--minutes", metavar="M", type=float, help="minutes of training, evaluation not included")
+    group.add_argument(
+        "--minutes", metavar="M", type=float, help="minutes of training, evaluation not included"
+    )
     _number(group, "seed", int, "seed of everything random", TrainConfig().seed)
 
 
@@ -231,7 +237,9 @@ def _where(parser: argparse.ArgumentParser) -> None:
     )
     _number(group, "threads", int, "threads of torch", default.threads)
     group.add_argument("--out", metavar="DIR", help="the run's directory (default: runs/<env>-<date-time>)")
-    group.add_argument("--resume", metavar="RUN", help="go on with the run in this directory, with its settings")
+    group.add_argument(
+        "--resume", metavar="RUN", help="go on with the run in this directory, with its settings"
+    )
 
 
 def _learner(parser: argparse.ArgumentParser) -> None:
@@ -266,12 +274,20 @@ def _curriculum(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("levels and opponents")
     default = CurriculumConfig()
     group.add_argument(
-        "--score", metavar="NAME", help=f"how PLR scores a level: a strategy's name (default: {default.score})"
+        "--score",
+        metavar="NAME",
+        help=f"how PLR scores a level: a strategy's name (default: {default.score})",
     )
-    _number(group, "temperature", float, "PLR: the lower, the more the highest scores count", default.temperature)
-    _number(group, "staleness_coef", float, "PLR: share of levels chosen for their age", default.staleness_coef)
+    _number(
+        group, "temperature", float, "PLR: the lower, the more the highest scores count", default.temperature
+    )
+    _number(
+        group, "staleness_coef", float, "PLR: share of levels chosen for their age", default.staleness_coef
+    )
     _number(group, "replay_prob", float, "PLR: share of levels that are replayed", default.replay_prob)
-    _number(group, "snapshot_every", int, "updates between two snapshots of the policy", default.snapshot_every)
+    _number(
+        group, "snapshot_every", int, "updates between two snapshots of the policy", default.snapshot_every
+    )
     _number(group, "capacity", int, "most snapshots in the pool", default.capacity)
 
 
@@ -280,7 +296,9 @@ def _after(parser: argparse.ArgumentParser) -> None:
     default = EvaluationConfig()
     _number(group, "seeds", int, "held-out levels, played from every seat", default.seeds)
     _number(group, "matrix_seeds", int, "held-out levels for each pair of snapshots", default.matrix_seeds)
-    group.add_argument("--report", action=argparse.BooleanOptionalAction, help="draw report.png (default: on)")
+    group.add_argument(
+        "--report", action=argparse.BooleanOptionalAction, help="draw report.png (default: on)"
+    )
 
 
 def _number(group: Any, name: str, kind: type, text: str, default: Any) -> None:
@@ -300,7 +318,7 @@ def _whole(text: str) -> int:
         number = float(text)
     except ValueError:
         number = float("nan")
-    if number != number or number in (float("inf"), float("-inf")) or number != int(number):
+    if not number.is_integer():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number, such as 200000 or 2e5")
     return int(text) if text.strip("+-").isdigit() else int(number)
 

@@ -26,15 +26,18 @@ if TYPE_CHECKING:
     from macurr.training.policy import Policy
     from macurr.training.ppo import PPO
     from macurr.training.report import write_report
-    from macurr.training.runner import TrainResult, resume, train
+    from macurr.training.runner import resume, train
+    from macurr.training.status import Listener, Status, TrainResult
 
 __all__ = [
     "PPO",
     "CurriculumConfig",
     "Evaluation",
     "EvaluationConfig",
+    "Listener",
     "PPOConfig",
     "Policy",
+    "Status",
     "TrainConfig",
     "TrainResult",
     "evaluate",
@@ -48,7 +51,9 @@ _WHERE = {
     "Policy": "policy",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
-    "TrainResult": "runner",
+    "Listener": "status",
+    "Status": "status",
+    "TrainResult": "status",
     "resume": "runner",
     "train": "runner",
     "write_report": "report",

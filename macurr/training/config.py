@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from macurr.errors import ConfigError
+from macurr.training.checks import TEXT, Check, choice, instance, optional, real, whole
 
 __all__ = [
     "CURRICULA",
@@ -205,89 +205,56 @@ class TrainConfig:
                 f"{where} is of run format {version!r}; this macurr reads format {FORMAT_VERSION}. Use the version of "
                 "macurr that made the run, or start a new one."
             )
-        return _build(cls, data, where)
+        config: TrainConfig = _build(cls, data, where)
+        return config
 
-
-Check = tuple[Callable[[Any], bool], str]
-
-
-def _whole(low: int, high: float = math.inf) -> Check:
-    wanted = f"a whole number of at least {low}" + ("" if high == math.inf else f" and at most {high:g}")
-    return lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high, wanted
-
-
-def _real(low: float, high: float = math.inf, *, above: bool = False) -> Check:
-    wanted = f"a finite number {'above' if above else 'of at least'} {low:g}" + (
-        "" if high == math.inf else f" and at most {high:g}"
-    )
-
-    def holds(value: Any) -> bool:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return number and value <= high and (value > low if above else value >= low)
-
-    return holds, wanted
-
-
-def _optional(check: Check) -> Check:
-    return lambda v: v is None or check[0](v), f"{check[1]}, or None"
-
-
-def _choice(*values: str) -> Check:
-    return lambda v: isinstance(v, str) and v in values, "one of " + ", ".join(map(repr, values))
-
-
-def _instance(kind: type, wanted: str) -> Check:
-    return lambda v: isinstance(v, kind), wanted
-
-
-_TEXT: Check = (lambda v: isinstance(v, str) and bool(v), "a text that is not empty")
 
 _CHECKS: dict[str, Check] = {
-    "env": _TEXT,
+    "env": TEXT,
     "env_args": (
         lambda v: isinstance(v, Mapping) and all(isinstance(k, str) for k in v),
         "a mapping of keywords",
     ),
-    "curriculum": _choice(*CURRICULA),
-    "opponents": _choice(*OPPONENTS),
-    "seed": _whole(0),
-    "steps": _optional(_whole(1)),
-    "minutes": _optional(_real(0, above=True)),
-    "workers": _whole(1, 256),
-    "envs_per_worker": _whole(1),
-    "transport": _choice(*TRANSPORTS),
-    "threads": _whole(1),
-    "out": _optional(_TEXT),
-    "learning_rate": _real(0, above=True),
-    "anneal": _instance(bool, "True or False"),
-    "gamma": _real(0, 1),
-    "gae_lambda": _real(0, 1),
-    "clip": _real(0, above=True),
-    "value_clip": _optional(_real(0, above=True)),
-    "entropy": _real(0),
-    "value": _real(0),
-    "max_grad_norm": _real(0, above=True),
-    "epochs": _whole(1),
-    "minibatches": _whole(1),
-    "rollout": _whole(1),
+    "curriculum": choice(*CURRICULA),
+    "opponents": choice(*OPPONENTS),
+    "seed": whole(0),
+    "steps": optional(whole(1)),
+    "minutes": optional(real(0, above=True)),
+    "workers": whole(1, 256),
+    "envs_per_worker": whole(1),
+    "transport": choice(*TRANSPORTS),
+    "threads": whole(1),
+    "out": optional(TEXT),
+    "learning_rate": real(0, above=True),
+    "anneal": instance(bool, "True or False"),
+    "gamma": real(0, 1),
+    "gae_lambda": real(0, 1),
+    "clip": real(0, above=True),
+    "value_clip": optional(real(0, above=True)),
+    "entropy": real(0),
+    "value": real(0),
+    "max_grad_norm": real(0, above=True),
+    "epochs": whole(1),
+    "minibatches": whole(1),
+    "rollout": whole(1),
     "hidden": (
         lambda v: isinstance(v, tuple) and bool(v) and all(isinstance(n, int) and n > 0 for n in v),
         "a tuple of positive whole numbers",
     ),
-    "target_kl": _optional(_real(0, above=True)),
-    "levels": _whole(1, 1_000_000),
-    "score": _TEXT,
-    "temperature": _real(0, above=True),
-    "staleness_coef": _real(0, 1),
-    "replay_prob": _real(0, 1),
-    "snapshot_every": _whole(1),
-    "capacity": _whole(2),
-    "seeds": _whole(1),
-    "matrix_seeds": _whole(1),
-    "report": _instance(bool, "True or False"),
-    "ppo": _instance(PPOConfig, "a PPOConfig"),
-    "tasks": _instance(CurriculumConfig, "a CurriculumConfig"),
-    "evaluation": _instance(EvaluationConfig, "an EvaluationConfig"),
+    "target_kl": optional(real(0, above=True)),
+    "levels": whole(1, 1_000_000),
+    "score": TEXT,
+    "temperature": real(0, above=True),
+    "staleness_coef": real(0, 1),
+    "replay_prob": real(0, 1),
+    "snapshot_every": whole(1),
+    "capacity": whole(2),
+    "seeds": whole(1),
+    "matrix_seeds": whole(1),
+    "report": instance(bool, "True or False"),
+    "ppo": instance(PPOConfig, "a PPOConfig"),
+    "tasks": instance(CurriculumConfig, "a CurriculumConfig"),
+    "evaluation": instance(EvaluationConfig, "an EvaluationConfig"),
 }
 
 
@@ -309,8 +276,9 @@ def _check_batch(config: TrainConfig) -> None:
         )
     if config.num_envs * config.ppo.rollout < config.ppo.minibatches:
         raise ConfigError(
-            f"{config.workers} workers x {config.envs_per_worker} environments x {config.ppo.rollout} steps make a batch "
-            f"of {config.batch}, too small for minibatches={config.ppo.minibatches}. Lower minibatches or raise rollout."
+            f"{config.workers} workers x {config.envs_per_worker} environments x {config.ppo.rollout} steps make a "
+            f"batch of {config.batch}, too small for minibatches={config.ppo.minibatches}. Lower minibatches, or raise "
+            "rollout."
         )
 
 

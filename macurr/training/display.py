@@ -7,12 +7,20 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from typing_extensions import Self, override
 
 from macurr.training.config import TrainConfig
 from macurr.training.rundir import RunDir
-from macurr.training.runner import Listener, Status
+from macurr.training.status import Listener, Status
 
 __all__ = ["LiveDisplay", "PlainDisplay", "make_display"]
 

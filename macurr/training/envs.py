@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from pettingzoo import ParallelEnv
-from pettingzoo.utils import BaseParallelWrapper
+from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 from typing_extensions import override
 
 from macurr.errors import ConfigError, MissingDependencyError
@@ -103,7 +103,7 @@ def _not_found(path: str, module_name: str, error: ModuleNotFoundError) -> Excep
 def _check(env: Any, path: str) -> Env:
     if isinstance(env, ParallelEnv):
         if not env.possible_agents:
-            env.close()
+            env.close()  # type: ignore[no-untyped-call]  # PettingZoo
             raise ConfigError(f"{path} makes an environment without agents; at least one is needed.")
         return env
     if hasattr(env, "agent_iter"):

@@ -97,7 +97,8 @@ class Evaluation:
 
     def table(self) -> str:
         """The rows as text."""
-        head = f"{'opponent':<16}{'at step':>11}{'games':>7}{'win':>8}{'draw':>8}{'loss':>8}{'score':>8}   95 % interval{'return':>9}"
+        names = "".join(f"{name:>8}" for name in ("win", "draw", "loss", "score"))
+        head = f"{'opponent':<16}{'at step':>11}{'games':>7}{names}   95 % interval{'return':>9}"
         lines = [head, "-" * len(head)]
         for row in self.rows:
             when = "-" if row.steps is None else f"{row.steps:,}"
@@ -141,11 +142,13 @@ def evaluate(path: str | os.PathLike[str], on_progress: Progress | None = None) 
     source = EnvSource(config.env, dict(config.env_args))
     env = source.make()
     layout = Layout(env, source.path)
-    env.close()
+    env.close()  # type: ignore[no-untyped-call]  # PettingZoo
     pool = AgentPool(run.snapshots, create=False)
     final = _final(run.policy)
     bank = PolicyBank(
-        PolicySpec.of(layout, config.ppo.hidden), lambda i: final if i == _FINAL else pool.get(i), capacity=256
+        PolicySpec.of(layout, config.ppo.hidden),
+        lambda i: final if i == _FINAL else pool.get(i),
+        capacity=256,
     )
     generator = torch.Generator().manual_seed(config.seed + _SEED_OFFSET)
     arena = Arena(source, layout, bank, generator, 0 if config.transport == "local" else config.workers)

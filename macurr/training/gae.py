@@ -11,7 +11,12 @@ Floats = NDArray[np.float32]
 
 
 def advantages(
-    rewards: Floats, values: Floats, dones: NDArray[np.bool_], last_values: Floats, gamma: float, gae_lambda: float
+    rewards: Floats,
+    values: Floats,
+    dones: NDArray[np.bool_],
+    last_values: Floats,
+    gamma: float,
+    gae_lambda: float,
 ) -> Floats:
     """A_t = sum over l of (gamma * lambda)^l * delta_{t+l}, with delta_t = r_t + gamma V_{t+1} - V_t.
 

@@ -103,7 +103,11 @@ class Layout:
     def _count(self, agent: str, space: gymnasium.Space[Any]) -> int:
         if isinstance(space, spaces.Discrete) and self.discrete:
             return int(space.n)
-        floating = isinstance(space, spaces.Box) and np.issubdtype(space.dtype or np.int64, np.floating)
+        floating = (
+            isinstance(space, spaces.Box)
+            and space.dtype is not None
+            and np.issubdtype(space.dtype, np.floating)
+        )
         if floating and not self.discrete:
             return int(np.prod(space.shape or (1,)))
         raise ConfigError(
@@ -163,6 +167,6 @@ def _encoder(space: gymnasium.Space[Any], size: int) -> Encoder:
         return write_discrete
 
     def write_flat(observation: Any, row: Floats) -> None:
-        row[:size] = spaces.flatten(space, observation)
+        row[:size] = np.asarray(spaces.flatten(space, observation))
 
     return write_flat

@@ -30,11 +30,11 @@ class TensorBoard:
 
     Args:
         folder: Where to.
-        update: The update from which on to write: what is there from later ones is hidden.
+        step: The step from which on to write: what is there from later ones is hidden.
     """
 
-    def __init__(self, folder: Path, update: int) -> None:
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    def __init__(self, folder: Path, step: int) -> None:
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step or None)
 
     def write(self, row: Mapping[str, Any], timing: Mapping[str, float], synced: Any, step: int) -> None:
         """Write one update.

@@ -76,7 +76,9 @@ class Arena:
         self._generator, self._workers = generator, workers
 
     @torch.no_grad()
-    def play(self, matches: Matches, on_progress: Callable[[int, int], None] | None = None) -> NDArray[np.float64]:
+    def play(
+        self, matches: Matches, on_progress: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.float64]:
         """Play every match once.
 
         Args:
@@ -141,7 +143,7 @@ class _Board:
         self.group = group
         self._matches, self._returns = matches, returns
         self._sums = np.zeros((group.shape.envs, group.shape.agents))
-        self.frame, _ = group.frame()
+        self.frame: Frame = group.frame()[0]
         self._numbers = self.frame.tasks[:, 0].astype(np.int64)
 
     @property
@@ -151,7 +153,7 @@ class _Board:
 
     def note(self) -> None:
         """Take in the next frame, and the results of the matches that it ends."""
-        self.frame: Frame = self.group.frame()[0]
+        self.frame, _ = self.group.frame()
         self._sums += self.frame.rewards
         ended = np.flatnonzero(self.frame.ended)
         # A schedule begins again at its end: a match that is played twice counts once.

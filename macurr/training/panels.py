@@ -28,7 +28,7 @@ __all__ = [
 INK, SOFT, FAINT = "#1d2b3a", "#66737f", "#e4e8ec"
 WIN, DRAW, LOSS, BLUE, GOLD = "#12908e", "#d3d9df", "#e0653f", "#3a6ea5", "#e0a030"
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 10,
     "axes.edgecolor": "#b9c2ca",
     "axes.labelcolor": SOFT,
@@ -69,7 +69,9 @@ def results(axes: Axes, metrics: Mapping[str, Floats]) -> None:
         ):
             if share > 0.045:
                 colour = INK if name == "drawn" else "white"
-                axes.text(x, middle, f"{name} {share:.0%}", color=colour, ha="right", va="center", fontweight="bold")
+                axes.text(
+                    x, middle, f"{name} {share:.0%}", color=colour, ha="right", va="center", fontweight="bold"
+                )
         axes.axhline(0.5, color="white", linewidth=0.9, linestyle=(0, (4, 3)))
         axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
     axes.set_ylim(0, 1)
@@ -79,7 +81,9 @@ def results(axes: Axes, metrics: Mapping[str, Floats]) -> None:
 
 def learning(axes: Axes, metrics: Mapping[str, Floats]) -> None:
     """Entropy of the policy, explained variance of the critic, and divergence of the updates."""
-    _title(axes, "The learner", "how undecided the policy is, and how much of the returns the critic foresees")
+    _title(
+        axes, "The learner", "how undecided the policy is, and how much of the returns the critic foresees"
+    )
     steps = metrics.get("steps", np.zeros(0))
     if len(steps):
         _line(axes, steps, metrics["explained_variance"], BLUE, "explained variance")
@@ -100,16 +104,22 @@ def learning(axes: Axes, metrics: Mapping[str, Floats]) -> None:
 
 def against_the_past(axes: Axes, evaluation: Evaluation) -> None:
     """The final policy's score against random and each snapshot, with intervals."""
-    _title(axes, "The final policy against its past", f"{evaluation.seeds} held-out levels, every seat; 95 % intervals")
+    _title(
+        axes,
+        "The final policy against its past",
+        f"{evaluation.seeds} held-out levels, every seat; 95 % intervals",
+    )
     names = ["random" if row.steps is None else _short(row.steps) for row in evaluation.rows]
     places = np.arange(len(names))
     scores = np.array([row.score for row in evaluation.rows])
     reach = np.array([(row.score - row.low, row.high - row.score) for row in evaluation.rows]).T
     colours = [WIN if row.low > 0.5 else LOSS if row.high < 0.5 else "#8a97a3" for row in evaluation.rows]
     axes.axhline(0.5, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-    axes.vlines(places, scores - reach[0], scores + reach[1], colors=colours, linewidth=5, alpha=0.32, zorder=2)
+    axes.vlines(
+        places, scores - reach[0], scores + reach[1], colors=colours, linewidth=5, alpha=0.32, zorder=2
+    )
     axes.scatter(places, scores, c=colours, s=52, zorder=3, edgecolors="white", linewidths=1)
-    for place, row in zip(places, evaluation.rows, strict=True):
+    for place, row in enumerate(evaluation.rows):
         axes.text(place, row.high + 0.02, f"{row.score:.0%}", ha="center", va="bottom", fontsize=9, color=INK)
     axes.set_xticks(places, names, rotation=35 if len(names) > 8 else 0)
     axes.set_xlim(-0.6, len(names) - 0.4)
@@ -145,7 +155,9 @@ def levels_that_mattered(axes: Axes, history: Mapping[str, Any]) -> None:
     most = np.argsort(-plays, kind="stable")[: min(_MOST_LEVELS, int((plays > 0).sum()))]
     tenth = np.sort(plays)[::-1][: max(1, len(plays) // 10)].sum() / max(plays.sum(), 1)
     _title(
-        axes, "Levels that mattered", f"the {len(most)} most played, by seed; the top tenth of all got {tenth:.0%} of play"
+        axes,
+        "Levels that mattered",
+        f"the {len(most)} most played, by seed; the top tenth of all got {tenth:.0%} of play",
     )
     past, steps = np.asarray(history["past_plays"]), np.asarray(history["steps"])
     if len(most) and len(steps) > 1:
@@ -158,7 +170,7 @@ def levels_that_mattered(axes: Axes, history: Mapping[str, Any]) -> None:
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.035, pad=0.02)
-        bar.outline.set_visible(False)  # type: ignore[operator]  # a Spine; typed as a Figure's property
+        bar.outline.set_visible(False)
         bar.set_label("episodes in the interval", color=SOFT, fontsize=9)
         bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         bar.ax.tick_params(length=0, labelsize=8.5)
@@ -167,7 +179,11 @@ def levels_that_mattered(axes: Axes, history: Mapping[str, Any]) -> None:
 
 def result_matrix(axes: Axes, evaluation: Evaluation) -> None:
     """Score of each snapshot against each other."""
-    _title(axes, "Who beats whom", f"score of the row against the column, {evaluation.matrix_seeds} held-out levels")
+    _title(
+        axes,
+        "Who beats whom",
+        f"score of the row against the column, {evaluation.matrix_seeds} held-out levels",
+    )
     matrix = np.array([[np.nan if x is None else x for x in row] for row in evaluation.matrix], np.float64)
     steps = {row.opponent: row.steps for row in evaluation.rows}
     known = [steps.get(f"snapshot {i}") for i in evaluation.snapshots]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def _masked(logits: Tensor, masks: Tensor | None) -> Tensor:
 
 def _mlp(sizes: Sequence[int], last_gain: float, generator: torch.Generator) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
         layers.append(_linear(n_in, n_out, last_gain if last else math.sqrt(2), generator))
         if not last:
@@ -169,11 +170,11 @@ def _mlp(sizes: Sequence[int], last_gain: float, generator: torch.Generator) -> 
 
 def _linear(n_in: int, n_out: int, gain: float, generator: torch.Generator) -> nn.Linear:
     """A layer with orthogonal weights, without a draw from torch's global generator."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)  # type: ignore[no-untyped-call]  # torch
     square = torch.empty(max(n_in, n_out), min(n_in, n_out)).normal_(generator=generator)
     q, r = torch.linalg.qr(square)
     q = q * torch.sign(torch.diagonal(r))
     with torch.no_grad():
         layer.weight.copy_(gain * (q if n_out >= n_in else q.T))
         layer.bias.zero_()
-    return layer  # type: ignore[no-any-return]  # skip_init is not typed
+    return layer

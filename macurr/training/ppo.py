@@ -114,7 +114,9 @@ class PPO:
         parameters = dict(self.policy.named_parameters())
         moments = state.get("moments")
         if not isinstance(moments, Mapping) or set(moments) != set(parameters) or "policy" not in state:
-            raise StateError("This is no state of a learner with these parameters. Resume the run it belongs to.")
+            raise StateError(
+                "This is no state of a learner with these parameters. Resume the run it belongs to."
+            )
         self.policy.load_arrays(state["policy"])
         for name, parameter in parameters.items():
             held = {key: torch.from_numpy(np.array(value)) for key, value in moments[name].items()}

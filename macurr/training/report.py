@@ -20,7 +20,11 @@ from macurr.training.rundir import RunDir, read_csv
 __all__ = ["write_report"]
 
 _CURRICULUM = {"plr": "prioritized level replay", "dr": "uniform levels"}
-_OPPONENTS = {"pfsp": "prioritized fictitious self-play", "fsp": "fictitious self-play", "self": "the latest self"}
+_OPPONENTS = {
+    "pfsp": "prioritized fictitious self-play",
+    "fsp": "fictitious self-play",
+    "self": "the latest self",
+}
 
 
 def write_report(path: str | os.PathLike[str]) -> Path:
@@ -56,7 +60,15 @@ def _draw(
     figure = Figure(figsize=(17.5, 10.4), facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
-        2, 3, left=0.05, right=0.975, top=0.845, bottom=0.075, wspace=0.27, hspace=0.42, width_ratios=[1, 1, 1.08]
+        2,
+        3,
+        left=0.05,
+        right=0.975,
+        top=0.845,
+        bottom=0.075,
+        wspace=0.27,
+        hspace=0.42,
+        width_ratios=[1, 1, 1.08],
     )
     _headline(figure, config, evaluation, metrics)
     panels.results(figure.add_subplot(grid[0, 0]), metrics)
@@ -81,7 +93,14 @@ def _headline(figure: Figure, config: TrainConfig, evaluation: Evaluation, metri
         color=panels.SOFT,
     )
     figure.text(
-        0.975, 0.955, _verdict(evaluation), fontsize=13, color=panels.INK, ha="right", va="center", linespacing=1.6
+        0.975,
+        0.955,
+        _verdict(evaluation),
+        fontsize=13,
+        color=panels.INK,
+        ha="right",
+        va="center",
+        linespacing=1.6,
     )
     figure.text(
         0.975,

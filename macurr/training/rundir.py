@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,10 +35,12 @@ class RunDir:
 
     Args:
         path: The directory, which exists.
+        made: Whether it was made for this run, and may go with it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, made: bool = False) -> None:
         self.path = path
+        self._made = made
         self.config = path / "config.json"
         self.metrics = path / "metrics.csv"
         self.timing = path / "timing.csv"
@@ -56,6 +59,7 @@ class RunDir:
             ConfigError: it exists and holds something, or cannot be written.
         """
         path = Path(config.out) if config.out is not None else _fresh(config.env)
+        made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             taken = any(path.iterdir())
@@ -66,10 +70,10 @@ class RunDir:
             ) from error
         if taken:
             raise ConfigError(
-                f"The run directory {path} holds files already. Go on with that run by --resume {path}, or name another "
-                "directory by --out (out)."
+                f"The run directory {path} holds files already. Go on with that run by --resume {path}, or name "
+                "another directory by --out (out)."
             )
-        run = cls(path)
+        run = cls(path, made)
         try:
             write_atomically(run.config, config.to_json().encode())
         except OSError as error:
@@ -141,15 +145,12 @@ class RunDir:
             write_atomically(file, "".join(f"{line}\n" for line in kept).encode())
 
     def discard(self) -> None:
-        """Remove a run that has not begun; leaves what it does not know."""
+        """Remove a run that has not begun."""
         self.config.unlink(missing_ok=True)
-        for folder in (self.tensorboard, self.snapshots, self.path):
-            if folder.is_dir():
-                for file in folder.iterdir():
-                    if folder != self.path and file.is_file():
-                        file.unlink()
-                if not any(folder.iterdir()):
-                    folder.rmdir()
+        for folder in (self.tensorboard, self.snapshots):
+            shutil.rmtree(folder, ignore_errors=True)
+        if self._made and not any(self.path.iterdir()):
+            self.path.rmdir()
 
 
 def read_csv(file: Path) -> dict[str, list[float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,7 @@ class Frame:
         self.size = sum(sizes)
         self.buffer = bytearray(self.size) if buffer is None else buffer
         for (name, (dims, kind)), size in zip(parts.items(), sizes, strict=True):
-            flat = np.frombuffer(self.buffer, kind, int(np.prod(dims)), start)
+            flat: NDArray[Any] = np.frombuffer(self.buffer, kind, int(np.prod(dims)), start)
             setattr(self, name, flat.reshape(dims))
             start += size
 
@@ -174,10 +174,8 @@ class EnvBatch:
     def close(self) -> None:
         """Close every environment, also when one fails at it."""
         for env in self._envs:
-            try:
-                env.close()
-            except Exception:  # noqa: S112  # a window that cannot be closed must not keep the others open
-                continue
+            with suppress(Exception):  # a window that cannot be closed must not keep the others open
+                env.close()  # type: ignore[no-untyped-call]  # PettingZoo
 
     def _step(self, i: int, env: ParallelEnv[str, Any, Any], row: Any) -> None:
         frame, index, layout = self.frame, self._index, self._layout

@@ -209,4 +209,3 @@ class VectorEnv:
 def _one_thread() -> dict[str, str]:
     """Workers step environments: the thread pools of linear algebra would only steal the learner's cores."""
     return dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-

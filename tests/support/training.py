@@ -1,0 +1,170 @@
+"""Environments for the trainer's tests."""
+
+from __future__ import annotations
+
+import os
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from pettingzoo import ParallelEnv
+
+
+class Duel(ParallelEnv):
+    """Two players, three actions; the higher action wins a point from the other each step.
+
+    Episodes are five steps long and are truncated.
+    """
+
+    metadata = {"name": "duel_v0"}
+
+    def __init__(self, length=5):
+        self.length = length
+        self.possible_agents = ["left", "right"]
+        self.agents = []
+        self._observations = {"left": spaces.Box(-1, 1, (2,), np.float32), "right": spaces.Discrete(4)}
+        self._actions = {"left": spaces.Discrete(3), "right": spaces.Discrete(2)}
+
+    def observation_space(self, agent):
+        return self._observations[agent]
+
+    def action_space(self, agent):
+        return self._actions[agent]
+
+    def _seen(self):
+        return {"left": np.array([self.t, 0.5], np.float32), "right": self.t % 4}
+
+    def reset(self, seed=None, options=None):
+        self.agents, self.t, self.seed = list(self.possible_agents), 0, seed
+        return self._seen(), {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        self.check(actions)
+        self.t += 1
+        gain = float(np.sign(actions["left"] - actions["right"]))
+        seen, agents = self._seen(), self.agents
+        over = self.t >= self.length
+        if over:
+            self.agents = []
+        return (
+            seen,
+            {"left": gain, "right": -gain},
+            dict.fromkeys(agents, False),
+            dict.fromkeys(agents, over),
+            {agent: {} for agent in agents},
+        )
+
+    def check(self, actions):
+        for agent, action in actions.items():
+            assert self.action_space(agent).contains(action)
+
+    def close(self):
+        pass
+
+
+class Reacher(Duel):
+    """The same with continuous actions of one and two coordinates."""
+
+    def __init__(self):
+        super().__init__()
+        self._actions = {
+            "left": spaces.Box(-0.5, 0.5, (1,), np.float32),
+            "right": spaces.Box(-2, 2, (1, 2), np.float32),
+        }
+
+    def step(self, actions):
+        self.check(actions)
+        flat = {agent: float(np.sum(action)) for agent, action in actions.items()}
+        self.check = lambda _: None
+        try:
+            return super().step(flat)
+        finally:
+            del self.check
+
+
+class Masked(Duel):
+    """The same with action masks: action 0 only on even steps, action 1 only on odd ones."""
+
+    def __init__(self):
+        super().__init__()
+        self._actions = dict.fromkeys(self.possible_agents, spaces.Discrete(2))
+        seen = spaces.Dict({"observation": spaces.MultiBinary(3), "action_mask": spaces.MultiBinary(2)})
+        self._observations = dict.fromkeys(self.possible_agents, seen)
+
+    def _seen(self):
+        mask = np.array([self.t % 2 == 0, self.t % 2 == 1], np.int8)
+        return {
+            agent: {"observation": np.ones(3, np.int8), "action_mask": mask} for agent in self.possible_agents
+        }
+
+    def check(self, actions):
+        assert set(actions.values()) == {self.t % 2}
+
+
+class Ragged(Duel):
+    """The right player dies after two steps, the left one is truncated after five."""
+
+    def step(self, actions):
+        filled = {"left": 0, "right": 0, **actions}
+        assert ("right" in actions) == (self.t < 2)
+        seen, rewards, _, truncated, infos = super().step(filled)
+        present = ["left", "right"] if "right" in actions else ["left"]
+        dies = "right" in actions and self.t == 2
+        self.agents = [agent for agent in self.agents if agent in present and not (agent == "right" and dies)]
+        return (
+            {agent: seen[agent] for agent in present},
+            {agent: rewards[agent] for agent in present},
+            {agent: agent == "right" and dies for agent in present},
+            {agent: truncated.get(agent, False) for agent in present},
+            {agent: infos.get(agent, {}) for agent in present},
+        )
+
+
+class Failing(Duel):
+    """Raises on the third step."""
+
+    def step(self, actions):
+        if self.t == 2:
+            raise FloatingPointError("the lever broke")
+        return super().step(actions)
+
+
+class Dying(Duel):
+    """Takes its whole process with it on the third step, without a word."""
+
+    def step(self, actions):
+        if self.t == 2:
+            os._exit(7)
+        return super().step(actions)
+
+
+class Nobody(Duel):
+    """Has no agents."""
+
+    def __init__(self):
+        super().__init__()
+        self.possible_agents = []
+
+
+class Wordy(Duel):
+    """Sees texts, which have no fixed flat size."""
+
+    def __init__(self):
+        super().__init__()
+        self._observations = dict.fromkeys(self.possible_agents, spaces.Text(5))
+
+
+class Many(Duel):
+    """Has an action space that the trainer does not play."""
+
+    def __init__(self):
+        super().__init__()
+        self._actions = dict.fromkeys(self.possible_agents, spaces.MultiDiscrete([2, 2]))
+
+
+def single_agent():
+    return gymnasium.make("CartPole-v1")
+
+
+def number():
+    return 7
