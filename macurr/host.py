@@ -276,6 +276,7 @@ class CurriculumHost:
     def _env(self, env_id: int) -> _Env:
         env = self._envs.get(env_id)
         if env is None:
+            self.check()
             raise UsageError(f"Environment {env_id} is not connected (connected: {sorted(self._envs)}).")
         return env
 

@@ -35,7 +35,7 @@ def check_generator_state(rng: np.random.Generator, state: Mapping[str, Any]) ->
     """
     try:
         type(rng.bit_generator)().state = dict(state)
-    except (KeyError, OverflowError, TypeError, ValueError) as error:
+    except (LookupError, OverflowError, TypeError, ValueError) as error:
         name = type(rng.bit_generator).__name__
         raise StateError(f"This is no state of a {name} random generator: {error}.") from error
 

@@ -60,6 +60,7 @@ class TraceCurriculum(Curriculum):
 
     @override
     def unregister_env(self, env_id: int) -> None:
+        super().unregister_env(env_id)
         self._note("unregister", env_id)
 
     @override

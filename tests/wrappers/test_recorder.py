@@ -166,8 +166,7 @@ def test_dead_columns_are_marked_and_zero():
 
 def recorder(fields=ALL, agents=("a",), batch_size=8, remove_keys=frozenset(), single=True):
     spec = EnvSpec(agents, agents, single_agent=single)
-    made = Recorder(0, spec, fields, batch_size, remove_keys, dict.fromkeys(agents, 0.0))
-    return made
+    return Recorder(0, spec, fields, batch_size, remove_keys, dict.fromkeys(agents, 0.0))
 
 
 def add(made, observation, reward=0.0, info=None):
