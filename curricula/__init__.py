@@ -6,7 +6,13 @@ if __name__ == "curricula":
         "the second time under another name. Import it as 'macurr.curricula'."
     )
 
+from macurr.curricula.annealing import AnnealingBox, ExpandingBox
 from macurr.curricula.basic import Constant, DomainRandomization
+from macurr.curricula.batched import BatchedDomainRandomization, SyncedBatchedDomainRandomization
+from macurr.curricula.combinators import Filtered, Mixture
+from macurr.curricula.learnability import Learnability
+from macurr.curricula.learning_progress import LearningProgress, StratifiedLearningProgress
+from macurr.curricula.manual import FixedSequence, Manual, Noop
 from macurr.curricula.opponents import OpponentCurriculum
 from macurr.curricula.plr import ACCEL, PrioritizedLevelReplay, RobustPLR
 from macurr.curricula.psro import PolicySpaceResponseOracles
@@ -17,18 +23,33 @@ from macurr.curricula.self_play import (
     PrioritizedFictitiousSelfPlay,
     SelfPlay,
 )
+from macurr.curricula.sequential import Schedule, Sequential
 
 __all__ = [
     "ACCEL",
+    "AnnealingBox",
+    "BatchedDomainRandomization",
     "Constant",
     "DeltaUniformSelfPlay",
     "DomainRandomization",
+    "ExpandingBox",
     "FictitiousSelfPlay",
+    "Filtered",
+    "FixedSequence",
+    "Learnability",
+    "LearningProgress",
+    "Manual",
+    "Mixture",
+    "Noop",
     "OpponentCurriculum",
     "PolicySpaceResponseOracles",
     "PrioritizedFictitiousSelfPlay",
     "PrioritizedLevelReplay",
     "QualitySelfPlay",
     "RobustPLR",
+    "Schedule",
     "SelfPlay",
+    "Sequential",
+    "StratifiedLearningProgress",
+    "SyncedBatchedDomainRandomization",
 ]
