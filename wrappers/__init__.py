@@ -10,7 +10,12 @@ if __name__ == "wrappers":
     )
 
 from macurr.wrappers.aec import AECSyncWrapper
+from macurr.wrappers.dual import DualCurriculumWrapper
 from macurr.wrappers.gym import GymnasiumSyncWrapper
+from macurr.wrappers.multiagent import (
+    MultiagentIndependentCurriculumWrapper,
+    MultiagentSharedCurriculumWrapper,
+)
 from macurr.wrappers.sync import MultiProcessingSyncWrapper, PettingZooSyncWrapper
 from macurr.wrappers.tasks import (
     OptionsTaskWrapper,
@@ -23,8 +28,11 @@ from macurr.wrappers.vector import VectorSync
 
 __all__ = [
     "AECSyncWrapper",
+    "DualCurriculumWrapper",
     "GymnasiumSyncWrapper",
     "MultiProcessingSyncWrapper",
+    "MultiagentIndependentCurriculumWrapper",
+    "MultiagentSharedCurriculumWrapper",
     "OptionsTaskWrapper",
     "PettingZooSyncWrapper",
     "PettingZooTaskWrapper",
