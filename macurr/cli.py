@@ -83,7 +83,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _run(work: Callable[[Any], Any]) -> int:
     """Train under a display, then say what came of it and where it is."""
-    from macurr.training.display import make_display
+    from macurr.training import make_display
 
     with make_display() as display:
         try:
@@ -102,8 +102,7 @@ def _run(work: Callable[[Any], Any]) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from macurr.training import evaluate
-    from macurr.training.display import make_display
+    from macurr.training import evaluate, make_display
 
     with make_display() as display:
         result = evaluate(args.directory, display.evaluating)

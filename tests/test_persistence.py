@@ -16,20 +16,30 @@ leaves = (
     | st.integers()
     | st.floats(allow_nan=False)
     | st.text()
-    | npst.arrays(st.sampled_from([np.float32, np.int64, np.bool_]), npst.array_shapes(min_side=0, max_dims=3))
+    | npst.arrays(
+        st.sampled_from([np.float32, np.int64, np.bool_]), npst.array_shapes(min_side=0, max_dims=3)
+    )
 )
 nests = st.recursive(
     leaves,
-    lambda part: st.lists(part, max_size=3)
-    | st.lists(part, max_size=3).map(tuple)
-    | st.dictionaries(st.text() | st.sampled_from(["__array__", "__tuple__", "__dict__"]), part, max_size=3),
+    lambda part: (
+        st.lists(part, max_size=3)
+        | st.lists(part, max_size=3).map(tuple)
+        | st.dictionaries(
+            st.text() | st.sampled_from(["__array__", "__tuple__", "__dict__"]), part, max_size=3
+        )
+    ),
     max_leaves=8,
 )
 
 
 def same(a, b):
     if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        return (
+            isinstance(b, np.ndarray)
+            and a.dtype == b.dtype
+            and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        )
     if isinstance(a, dict):
         return isinstance(b, dict) and list(a) == list(b) and all(same(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):

@@ -15,13 +15,15 @@ and import neither torch nor Ray; this module imports nothing heavy until one of
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
-from macurr.errors import MissingDependencyError
+from macurr.errors import MissingDependencyError as _MissingDependencyError
 from macurr.training.config import CurriculumConfig, EvaluationConfig, PPOConfig, TrainConfig
 
 if TYPE_CHECKING:
+    from macurr.training.display import make_display
     from macurr.training.evaluation import Evaluation, evaluate
     from macurr.training.policy import Policy
     from macurr.training.ppo import PPO
@@ -41,6 +43,7 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "evaluate",
+    "make_display",
     "resume",
     "train",
     "write_report",
@@ -55,19 +58,20 @@ _WHERE = {
     "Status": "status",
     "TrainResult": "status",
     "resume": "runner",
+    "make_display": "display",
     "train": "runner",
     "write_report": "report",
 }
 _EXTRA = ("torch", "tensorboard", "matplotlib", "rich")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+        return getattr(_import_module(f"{__name__}.{_WHERE[name]}"), name)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRA:
             raise
-        raise MissingDependencyError.for_extra(package, "train", f"macurr.training.{name}") from error
+        raise _MissingDependencyError.for_extra(package, "train", f"macurr.training.{name}") from error

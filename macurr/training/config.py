@@ -31,7 +31,7 @@ CURRICULA = ("plr", "dr")
 OPPONENTS = ("pfsp", "fsp", "self")
 TRANSPORTS = ("process", "local")
 
-DEFAULT_STEPS = 800_000
+DEFAULT_STEPS = 1_000_000
 """Environment steps of a run for which neither steps nor minutes are given."""
 DEFAULT_MINUTES = 3.0
 """Most minutes of training of a run for which neither steps nor minutes are given."""
@@ -93,7 +93,7 @@ class CurriculumConfig:
     temperature: float = 1.0
     staleness_coef: float = 0.1
     replay_prob: float = 0.5
-    snapshot_every: int = 10
+    snapshot_every: int = 12
     capacity: int = 12
 
 

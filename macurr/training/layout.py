@@ -52,7 +52,8 @@ class Layout:
         self.agents: tuple[str, ...] = tuple(env.possible_agents)
         self._spaces = [env.observation_space(agent) for agent in self.agents]
         self._action_spaces = [env.action_space(agent) for agent in self.agents]
-        self.masked = any(_has_mask(space) for space in self._spaces)
+        self._with_mask = [_has_mask(space) for space in self._spaces]
+        self.masked = any(self._with_mask)
         parts = [self._observed(space) for space in self._spaces]
         for agent, part in zip(self.agents, parts, strict=True):
             self._check_observation(agent, part)
@@ -74,11 +75,12 @@ class Layout:
             agent: The agent's number.
             observation: What it sees.
             row: float32 (features,), written in place.
-            mask: bool (actions,), written in place where the observation brings a mask.
+            mask: bool (actions,), written in place where the observation brings a mask; None where nobody asks.
         """
-        if mask is not None and isinstance(observation, Mapping) and _MASK in observation:
-            given = np.asarray(observation[_MASK], dtype=bool)
-            mask[: len(given)] = given
+        if self._with_mask[agent]:
+            if mask is not None:
+                given = np.asarray(observation[_MASK], dtype=bool)
+                mask[: len(given)] = given
             observation = self._unmasked(observation)
         self._encoders[agent](observation, row)
 

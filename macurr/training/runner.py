@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from macurr.persistence import write_atomically
 from macurr.training.config import TrainConfig
 from macurr.training.rundir import RunDir
 from macurr.training.status import Listener, TrainResult
@@ -67,8 +68,10 @@ def resume(
     if steps is not None or minutes is not None:
         config = dataclasses.replace(config, steps=steps, minutes=minutes)
     with _threads(config.threads):
+        state = run.load()
         trainer = Trainer(config, run)
-        trainer.load(run.load())
+        trainer.load(state)
+        write_atomically(run.config, config.to_json().encode())
         trainer.run(listener)
         return trainer.finish(listener)
 

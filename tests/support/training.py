@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -16,7 +17,7 @@ class Duel(ParallelEnv):
     Episodes are five steps long and are truncated.
     """
 
-    metadata = {"name": "duel_v0"}
+    metadata: ClassVar = {"name": "duel_v0"}
 
     def __init__(self, length=5):
         self.length = length

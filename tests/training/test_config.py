@@ -58,7 +58,10 @@ def test_bounds():
 
 def test_settings_survive_json():
     config = TrainConfig(
-        env_args={"size": 5}, minutes=0.5, ppo=PPOConfig(hidden=(8, 9), target_kl=0.1), tasks=CurriculumConfig(levels=3)
+        env_args={"size": 5},
+        minutes=0.5,
+        ppo=PPOConfig(hidden=(8, 9), target_kl=0.1),
+        tasks=CurriculumConfig(levels=3),
     )
     assert TrainConfig.from_json(config.to_json()) == config
 

@@ -13,20 +13,22 @@ def column(*values, dtype=np.float32):
 
 def test_by_hand():
     # delta_1 = 2 + 0.5 * 4 - 3 = 1, delta_0 = 1 + 0.5 * 3 - 2 = 0.5; A_0 = 0.5 + 0.5 * 0.5 * 1.
-    out = advantages(column(1, 2), column(2, 3), column(0, 0, dtype=bool), np.array([4], np.float32), 0.5, 0.5)
+    out = advantages(
+        column(1, 2), column(2, 3), column(0, 0, dtype=bool), np.array([4], np.float32), 0.5, 0.5
+    )
     assert out[:, 0].tolist() == [0.75, 1.0]
 
 
 def test_nothing_flows_over_the_end_of_an_episode():
     # The first episode ends with step 0: A_0 = 1 - 2. The second: A_1 = 2 + 0.5 * 4 - 3.
-    out = advantages(column(1, 2), column(2, 3), column(1, 0, dtype=bool), np.array([4], np.float32), 0.5, 0.5)
+    out = advantages(
+        column(1, 2), column(2, 3), column(1, 0, dtype=bool), np.array([4], np.float32), 0.5, 0.5
+    )
     assert out[:, 0].tolist() == [-1.0, 1.0]
 
 
 @given(
-    data=st.lists(
-        st.tuples(st.floats(-5, 5, width=32), st.floats(-5, 5, width=32)), min_size=1, max_size=12
-    ),
+    data=st.lists(st.tuples(st.floats(-5, 5, width=32), st.floats(-5, 5, width=32)), min_size=1, max_size=12),
     last=st.floats(-5, 5, width=32),
     gamma=st.floats(0, 1),
     trace=st.floats(0, 1),

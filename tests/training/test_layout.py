@@ -43,8 +43,16 @@ def test_action_masks_are_taken_out_of_observations():
         (spaces.MultiDiscrete([2, 3]), np.array([1, 2]), [0, 1, 0, 0, 1]),
         (spaces.Box(0, 255, (1, 2), np.uint8), np.array([[255, 51]], np.uint8), [1.0, 0.2]),
         (spaces.Discrete(2, start=5), 6, [0, 1]),
-        (spaces.Tuple([spaces.Discrete(2), spaces.Box(-9, 9, (1,))]), (1, np.array([4.0], np.float32)), [0, 1, 4]),
-        (spaces.Dict({"b": spaces.MultiBinary(2), "a": spaces.Discrete(2)}), {"a": 0, "b": np.array([1, 0])}, [1, 0, 1, 0]),
+        (
+            spaces.Tuple([spaces.Discrete(2), spaces.Box(-9, 9, (1,))]),
+            (1, np.array([4.0], np.float32)),
+            [0, 1, 4],
+        ),
+        (
+            spaces.Dict({"b": spaces.MultiBinary(2), "a": spaces.Discrete(2)}),
+            {"a": 0, "b": np.array([1, 0])},
+            [1, 0, 1, 0],
+        ),
     ],
 )
 def test_spaces(space, seen, flat):
@@ -56,7 +64,11 @@ def test_spaces(space, seen, flat):
 def test_actions_come_back_as_members_of_their_spaces():
     env = Reacher()
     layout = Layout(env, "reacher")
-    assert (layout.discrete, layout.actions, layout.masks.tolist()) == (False, 2, [[True, False], [True, True]])
+    assert (layout.discrete, layout.actions, layout.masks.tolist()) == (
+        False,
+        2,
+        [[True, False], [True, True]],
+    )
     left = layout.decode(0, np.array([7.0, 9.0], np.float32))
     right = layout.decode(1, np.array([-7.0, 1.5], np.float32))
     assert left.tolist() == [0.5]

@@ -86,7 +86,14 @@ def test_updates_find_the_better_action():
     with torch.no_grad():
         chosen = torch.softmax(policy.act(torch.zeros(1, 4)), -1)[0, 2]
     assert chosen > 0.9
-    assert set(metrics) >= {"policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "explained_variance"}
+    assert set(metrics) >= {
+        "policy_loss",
+        "value_loss",
+        "entropy",
+        "approx_kl",
+        "clip_fraction",
+        "explained_variance",
+    }
     assert all(math.isfinite(value) for value in metrics.values())
 
 
@@ -105,9 +112,10 @@ def test_annealing_and_early_stop():
     policy = Policy(DISCRETE, generator())
     stopped = PPO(policy, PPOConfig(learning_rate=0.3, target_kl=1e-9, epochs=50, minibatches=1), generator())
     samples = bandit(policy, 64, 0)
-    assert stopped.update(samples)["approx_kl"] == pytest.approx(
-        0, abs=1e-6
-    ) or stopped._optimizer.state[next(policy.parameters())]["step"].item() < 50
+    assert (
+        stopped.update(samples)["approx_kl"] == pytest.approx(0, abs=1e-6)
+        or stopped._optimizer.state[next(policy.parameters())]["step"].item() < 50
+    )
 
 
 def test_a_single_sample_is_enough():

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from macurr.errors import ConfigError, StateError
+from macurr.training.levels import LevelHistory, LevelScores
+from macurr.training.rollout import Episode, Rollout
+
+
+def rollout(values, valid=None, episodes=()):
+    values = np.array(values, np.float32)
+    valid = np.ones(values.shape, bool) if valid is None else np.array(valid, bool)
+    zeros = np.zeros_like(values)
+    return Rollout(
+        observations=zeros[..., None],
+        masks=None,
+        actions=zeros,
+        log_probs=zeros,
+        values=values,
+        rewards=zeros,
+        dones=valid,
+        valid=valid,
+        last_values=zeros[0],
+        episodes=list(episodes),
+    )
+
+
+def episode(env, step, level=4, earned=1.0):
+    return Episode(env, step, opponent=0, level=level, learner_return=earned, others_return=0.0, length=3)
+
+
+def test_an_episode_over_two_rollouts_is_averaged_over_its_steps():
+    scores = LevelScores("value_l1", 1)
+    assert scores.read(rollout([[0], [0]]), np.array([[1], [-2]], np.float32)) == []
+    ended = episode(0, 0)
+    second = rollout([[0], [0]], episodes=[ended])
+    assert scores.read(second, np.array([[6], [50]], np.float32)) == [(ended, 3.0)]
+    ended = episode(0, 1)
+    third = rollout([[0], [0]], episodes=[ended])
+    # What followed the end in the second rollout belongs to the next episode.
+    assert scores.read(third, np.array([[1], [3]], np.float32)) == [(ended, 18.0)]
+
+
+def test_only_steps_of_a_living_learner_count():
+    ended = episode(0, 2)
+    got = LevelScores("value_l1", 1).read(
+        rollout([[0]] * 3, valid=[[1], [1], [0]], episodes=[ended]), np.array([[1], [3], [99]], np.float32)
+    )
+    assert got == [(ended, 2.0)]
+
+
+def test_a_learner_without_a_step_scores_nothing():
+    ended = episode(0, 0)
+    assert (
+        LevelScores("value_l1", 1).read(
+            rollout([[0]], valid=[[0]], episodes=[ended]), np.array([[5]], np.float32)
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted"),
+    [
+        ("value_l1", 2.0),
+        ("signed_value_loss", 1.0),
+        ("positive_value_loss", 1.5),
+        ("max_mc", 2.5),
+        ("grounded_positive_value_loss", 2.5),
+    ],
+)
+def test_strategies_by_hand(strategy, wanted):
+    ended = episode(0, 1, earned=4.0)
+    got = LevelScores(strategy, 1).read(
+        rollout([[1], [2]], episodes=[ended]), np.array([[3], [-1]], np.float32)
+    )
+    assert got == [(ended, wanted)]
+
+
+def test_the_best_return_of_a_level_is_remembered_over_a_restart():
+    scores = LevelScores("max_mc", 2)
+    both = [episode(0, 0, level=1, earned=9.0), episode(1, 0, level=2, earned=-3.0)]
+    scores.read(rollout([[0, 0]], episodes=both), np.zeros((1, 2), np.float32))
+    again = LevelScores("max_mc", 2)
+    again.load_state_dict(scores.state_dict())
+    later = [episode(0, 0, level=2, earned=-5.0), episode(1, 0, level=1, earned=0.0)]
+    got = again.read(rollout([[0, 0]], episodes=later), np.zeros((1, 2), np.float32))
+    assert [score for _, score in got] == [-3.0, 9.0]
+
+
+def test_an_unknown_strategy_is_refused():
+    with pytest.raises(ConfigError, match="value_l1"):
+        LevelScores("policy_entropy", 1)
+
+
+def test_history_thins_itself_and_survives():
+    history = LevelHistory(3, slots=4)
+    for step in range(1, 21):
+        history.add(step % 2, score=float(step))
+        history.mark(step)
+    assert history.seen == 2
+    assert len(history.steps) <= 4
+    gaps = np.diff(history.steps)
+    assert len(set(gaps.tolist())) == 1, "points stay evenly spaced"
+    at = history.steps[-1]
+    assert history.past_plays[-1].tolist() == [at // 2, (at + 1) // 2, 0]
+    again = LevelHistory(3, slots=4)
+    again.load_state_dict(history.state_dict())
+    for kept in (history, again):
+        kept.add(2, 1.0)
+        kept.mark(21)
+        kept.mark(22)
+    for name, value in history.state_dict().items():
+        assert np.array_equal(value, again.state_dict()[name], equal_nan=name.endswith("scores")), name
+    with pytest.raises(StateError, match="3 levels"):
+        LevelHistory(2).load_state_dict(history.state_dict())
