@@ -52,7 +52,7 @@ class Frontier(Curriculum):
         return {**super().state_dict(), "won": self.won.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        won = state.get("won")
+        won = state.get("won") if isinstance(state, Mapping) else None
         if np.shape(won) != self.won.shape or not all(0 <= share <= 1 for share in won):
             raise StateError(f"'won' must be {len(self.won)} shares from 0 to 1; got {won!r}.")
         super().load_state_dict(state)  # which refuses what belongs to another kind of curriculum
