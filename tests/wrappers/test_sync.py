@@ -121,7 +121,7 @@ def test_infos_say_more_where_the_curriculum_does(connect):
 
     _, wrapped = connect(RandomWalkEnv(), Saying(DiscreteTaskSpace(3), 2))
     for infos in (wrapped.reset()[1], wrapped.step(dict.fromkeys("abc", 0))[4]):
-        assert infos == dict.fromkeys("abc", {"task": 2, "trains": 1.0})
+        assert infos == {agent: {"task": 2, "trains": 1.0} for agent in "abc"}
 
 
 def test_infos_are_left_alone_on_request(connect):

@@ -1,6 +1,7 @@
 """Task wrappers: how a task reaches an environment."""
 
 from collections import namedtuple
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -181,7 +182,7 @@ def test_plain_tasks_are_passed_as_they_are():
 
 def test_other_agents_are_refused_and_nothing_is_lost():
     class Crowd(HeardEnv):
-        made = []
+        made: ClassVar = []
 
         def __init__(self, n):
             super().__init__()
