@@ -28,8 +28,8 @@ from tests.support.scripts import ROOT, assert_succeeded, run_python
 # From Python 3.12 on, forking beside any other thread warns; that of the test runner is enough.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
-AutoresetMode = getattr(gymnasium.vector, "AutoresetMode", None)  # from Gymnasium 1.1 on
-MODES = [None] if AutoresetMode is None else list(AutoresetMode)
+AutoresetMode = getattr(gymnasium.vector, "AutoresetMode", None)  # Gymnasium 1.0 has one mode, without a name
+MODES = ["NEXT_STEP"] if AutoresetMode is None else [mode.name for mode in AutoresetMode]
 
 
 # --- PettingZoo through SuperSuit --------------------------------------------------------------------------
@@ -229,7 +229,8 @@ def test_a_clone_is_an_environment_of_its_own_even_after_the_original_has_played
         original = PettingZooSyncWrapper(together(), synced.components)
         original.reset()
         original.step({})
-        vector = concat_vec_envs_v1(pettingzoo_env_to_vec_env_v1(original), 2)
+        once = pettingzoo_env_to_vec_env_v1(original)  # kept: in Gymnasium 1.0 its end would close the original
+        vector = concat_vec_envs_v1(once, 2)
         vector.reset()
         vector.close()
         assert original.step({})[1]["x"] == RaggedEnv().reward(0, "x", 2)
@@ -275,7 +276,7 @@ def ladder_vector(kind, mode, components, n=3):
     def make():
         return GymnasiumSyncWrapper(LadderEnv(), components, batch_size=2)
 
-    options = {} if mode is None else {"autoreset_mode": mode}
+    options = {} if AutoresetMode is None else {"autoreset_mode": AutoresetMode[mode]}
     return kind([make] * n, **options)
 
 
@@ -286,7 +287,7 @@ def drive_ladders(vector, mode, steps):
     tasks = [[int(infos["task"][i])] for i in range(n)]
     over = np.zeros(n, bool)
     for _ in range(steps):
-        if over.any() and mode is AutoresetMode.DISABLED:
+        if over.any() and mode == "DISABLED":
             seen, infos = vector.reset(options={"reset_mask": over.copy()})
             assert infos["_task"].tolist() == over.tolist()
             for i in np.flatnonzero(over):
@@ -297,24 +298,15 @@ def drive_ladders(vector, mode, steps):
         # The task beside an observation is the one that it belongs to, in every mode.
         assert infos["task"].tolist() == seen[:, 0].tolist()
         for i in range(n):
-            if mode is AutoresetMode.SAME_STEP and over[i]:
+            if mode == "SAME_STEP" and over[i]:
                 final = infos["final_obs"][i]
                 assert final.tolist() == [tasks[i][-1], LadderEnv.rungs(tasks[i][-1])]
                 assert infos["final_info"]["task"][i] == tasks[i][-1]
                 tasks[i].append(int(infos["task"][i]))
-            elif mode is not AutoresetMode.SAME_STEP and mode is not AutoresetMode.DISABLED and before[i]:
+            elif mode == "NEXT_STEP" and before[i]:
                 tasks[i].append(int(infos["task"][i]))  # the reset took this step
             assert infos["task"][i] == tasks[i][-1]
     return tasks
-
-
-class _Absent:
-    """Stands in for the modes of Gymnasium 1.0, which has none."""
-
-    SAME_STEP = DISABLED = object()
-
-
-AutoresetMode = AutoresetMode or _Absent
 
 
 @pytest.mark.parametrize("mode", MODES)
