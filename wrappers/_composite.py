@@ -67,6 +67,15 @@ class CompositeCurriculum(Curriculum):
         }
 
     @override
+    def _scalars(self, log_n_tasks: int) -> dict[str, float]:
+        # The parts' most likely tasks say more than the most likely combinations.
+        return {
+            f"curriculum/{name}/{key.removeprefix('curriculum/')}": value
+            for name, part in self._parts.items()
+            for key, value in part._scalars(log_n_tasks).items()
+        }
+
+    @override
     def state_dict(self) -> State:
         return {
             "type": type(self).__name__,

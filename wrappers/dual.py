@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -12,10 +11,11 @@ from typing_extensions import Unpack, override
 
 from macurr.curriculum import Curriculum, State, check_state
 from macurr.errors import StateError, UsageError
-from macurr.messages import EnvSpec, StepBatch
+from macurr.messages import EnvSpec
 from macurr.spaces import TupleTaskSpace
 from macurr.wrappers._composite import MOST_TASKS, CompositeCurriculum, check_parts, plain, register_all
 from macurr.wrappers._demand import about_tasks, map_tasks, pair
+from macurr.wrappers._routed import RoutedCurriculum
 from macurr.wrappers.joint import LevelsPerOpponent, MakeLevels, Regret
 from macurr.wrappers.multiagent import adapted
 
@@ -32,7 +32,7 @@ class JointOptions(TypedDict, total=False):
     seed: int | np.random.Generator | None
 
 
-class DualCurriculumWrapper(CompositeCurriculum):
+class DualCurriculumWrapper(RoutedCurriculum, CompositeCurriculum):
     """Two curricula, one for the level and one for the opponent. A task is the named tuple `(agent, env)`.
 
     Each curriculum sees its part of the task. Episodes, task progress and aborted episodes go to both; steps go to
@@ -131,7 +131,7 @@ class DualCurriculumWrapper(CompositeCurriculum):
     def task_info(self, task: Any) -> dict[str, float]:
         """What both say of their parts; where they use the same name, the env curriculum's."""
         return {
-            key: value for part, own in self._assigned(task) for key, value in part.task_info(own).items()
+            key: value for part, own in self._routes(task, None) for key, value in part.task_info(own).items()
         }
 
     def _opponents(self, k: int) -> list[Any]:
@@ -194,56 +194,15 @@ class DualCurriculumWrapper(CompositeCurriculum):
 
     # Updates
 
-    def _assigned(self, task: Any) -> list[tuple[Curriculum, Any]]:
-        """Each curriculum with its part of a task."""
+    @override
+    def _routes(self, task: Any, env_id: int | None) -> list[tuple[Curriculum, Any]]:
         agent, env = pair(task)
         return [(self._agent, agent), (self._env, env if self._joint is None else task)]
 
     @override
     def check_episode(self, episode_return: Any, length: int, task: Any) -> None:
-        for part, own in self._assigned(task):
+        for part, own in self._routes(task, None):
             part.check_episode(episode_return, length, own)
-
-    @override
-    def update_on_step(
-        self,
-        task: Any,
-        obs: Any,
-        reward: Any,
-        term: Any,
-        trunc: Any,
-        info: Any,
-        progress: Any,
-        env_id: int | None = None,
-    ) -> None:
-        for part, own in self._assigned(task):
-            if part.requires_step_updates:
-                part.update_on_step(own, obs, reward, term, trunc, info, progress, env_id=env_id)
-
-    @override
-    def update_on_step_batch(self, batch: StepBatch) -> None:
-        for part, own in self._assigned(batch.task):
-            if part.requires_step_updates:
-                part.update_on_step_batch(replace(batch, task=own))
-
-    @override
-    def update_on_episode(
-        self, episode_return: Any, length: int, task: Any, progress: Any, env_id: int | None = None
-    ) -> None:
-        self.check_env(env_id)
-        self.check_episode(episode_return, length, task)
-        for part, own in self._assigned(task):
-            part.update_on_episode(episode_return, length, own, progress, env_id=env_id)
-
-    @override
-    def update_on_abort(self, task: Any, env_id: int | None = None) -> None:
-        for part, own in self._assigned(task):
-            part.update_on_abort(own, env_id)
-
-    @override
-    def update_task_progress(self, task: Any, progress: Any, env_id: int | None = None) -> None:
-        for part, own in self._assigned(task):
-            part.update_task_progress(own, progress, env_id)
 
     @override
     def update_on_demand(self, metrics: Mapping[str, Any]) -> None:
@@ -275,7 +234,7 @@ class DualCurriculumWrapper(CompositeCurriculum):
         Raises:
             UsageError: it was made without `record_stats=True`.
         """
-        part, own = self._assigned(task)[1]
+        part, own = self._routes(task, None)[1]
         return part.normalize(reward, own)
 
     # State

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from typing_extensions import override
 
 from macurr.curriculum import Curriculum, State, check_state
 from macurr.errors import StateError, UsageError
-from macurr.messages import EnvSpec, StepBatch
+from macurr.messages import EnvSpec
 from macurr.seeding import check_generator_state, generator_state, load_generator_state
 from macurr.spaces import TaskSpace, TupleTaskSpace
 from macurr.wrappers._demand import by_opponent, pair
 from macurr.wrappers._regret import HighestScores, Regret, RegretChoice
+from macurr.wrappers._routed import RoutedCurriculum
 from macurr.wrappers.multiagent import adapted
 
 __all__ = ["HighestScores", "LevelsPerOpponent", "MakeLevels", "Regret"]
@@ -40,7 +41,7 @@ class _Levels:
     envs: set[int] = field(default_factory=set)
 
 
-class LevelsPerOpponent(Curriculum):
+class LevelsPerOpponent(RoutedCurriculum):
     """A curriculum of levels for each opponent, and the choice of the opponent by regret over its own levels.
 
     MAESTRO (Samvelyan et al., 2023): with probability `1 - uniform_prob` the opponent with the highest regret is
@@ -104,8 +105,11 @@ class LevelsPerOpponent(Curriculum):
         return self._choice.draw(self.rng, lambda: self._opponents.sample(1)[0])
 
     def draw_level(self, opponent: Any) -> Any:
-        """A level to play against an opponent."""
-        return self._of(self._choice.slot(opponent)).curriculum.sample(1)[0]
+        """A level to play against an opponent; any level against one that has left since it was drawn."""
+        slot = self._choice.slot(opponent)
+        if self._choice.gone(slot):
+            return self.level_space.sample(self.rng)
+        return self._of(slot).curriculum.sample(1)[0]
 
     @override
     def sample(self, k: int = 1) -> list[Any]:
@@ -167,52 +171,12 @@ class LevelsPerOpponent(Curriculum):
         self._prototype.learner.check_episode(episode_return, length, level)
 
     @override
-    def update_on_step(
-        self,
-        task: Any,
-        obs: Any,
-        reward: Any,
-        term: Any,
-        trunc: Any,
-        info: Any,
-        progress: Any,
-        env_id: int | None = None,
-    ) -> None:
-        learner, level = self._route(task, env_id)
-        if learner is not None:
-            learner.update_on_step(level, obs, reward, term, trunc, info, progress, env_id=env_id)
-
-    @override
-    def update_on_step_batch(self, batch: StepBatch) -> None:
-        learner, level = self._route(batch.task, batch.env_id)
-        if learner is not None:
-            learner.update_on_step_batch(replace(batch, task=level))
-
-    @override
-    def update_on_episode(
-        self, episode_return: Any, length: int, task: Any, progress: Any, env_id: int | None = None
-    ) -> None:
-        self.check_env(env_id)
-        self.check_episode(episode_return, length, task)
-        learner, level = self._route(task, env_id)
-        if learner is not None:
-            learner.update_on_episode(episode_return, length, level, progress, env_id=env_id)
-
-    @override
     def update_on_abort(self, task: Any, env_id: int | None = None) -> None:
         """Forget the episode. An opponent whose regret is not known yet gets its trial back."""
-        learner, level = self._route(task, env_id)
-        if learner is not None:
-            learner.update_on_abort(level, env_id)
-            slot = self._choice.slot(pair(task)[0])
-            if self._regret(self._of(slot).curriculum) is None:
-                self._choice.try_again(slot)
-
-    @override
-    def update_task_progress(self, task: Any, progress: Any, env_id: int | None = None) -> None:
-        learner, level = self._route(task, env_id)
-        if learner is not None:
-            learner.update_task_progress(level, progress, env_id)
+        super().update_on_abort(task, env_id)
+        slot = self._choice.slot(pair(task)[0])
+        if slot in self._levels and self._regret(self._levels[slot].curriculum) is None:
+            self._choice.try_again(slot)
 
     @override
     def update_on_demand(self, metrics: Mapping[str, Any]) -> None:
@@ -314,20 +278,20 @@ class LevelsPerOpponent(Curriculum):
             self._levels[slot] = made
         return self._levels[slot]
 
-    def _route(self, task: Any, env_id: int | None) -> tuple[Curriculum | None, Any]:
-        """Who learns from a task, and its level; nobody where the opponent has left the population."""
+    @override
+    def _routes(self, task: Any, env_id: int | None) -> list[tuple[Curriculum, Any]]:
         opponent, level = pair(task)
         if not self.level_space.was_removed(level):
             self.level_space.check(level)
         slot = self._choice.slot(opponent)
         if self._choice.gone(slot):
-            return None, level
+            return []
         levels = self._of(slot)
         if env_id is not None and env_id in self._specs and env_id not in levels.envs:
             levels.learner.register_env(env_id, self._specs[env_id])
             levels.envs.add(env_id)
         self._touched.add(slot)
-        return levels.learner, level
+        return [(levels.learner, level)]
 
     def _checked(self, task: Any) -> tuple[int, Any]:
         """The slot and the level of a task that the learner tells about."""

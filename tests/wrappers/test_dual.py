@@ -321,6 +321,53 @@ def test_wrong_arguments_are_refused():
         Dual(levels, trace(), trials=3)
 
 
+# What goes along with a task, and into logs
+
+
+class Telling(TraceCurriculum):
+    """Says of each task what it is."""
+
+    def __init__(self, n, **names):
+        super().__init__(DiscreteTaskSpace(n))
+        self.names = names
+
+    def task_info(self, task):
+        return {key: value + task for key, value in self.names.items()}
+
+
+def test_both_say_what_goes_with_a_task():
+    wrapper = Dual(Telling(9, level=10.0, train=0.0), Telling(4, opponent=20.0, train=5.0))
+    assert wrapper.task_info((3, 7)) == {"level": 17.0, "train": 7.0, "opponent": 23.0}
+
+
+class Writer:
+    def __init__(self):
+        self.scalars = {}
+
+    def add_scalar(self, tag, value, step):
+        self.scalars[tag] = (value, step)
+
+
+def test_logs_name_the_likely_tasks_of_each_part():
+    levels = Constant(DiscreteTaskSpace(["plain", "hills"]), 1)
+    wrapper = Dual(levels, DomainRandomization(DiscreteTaskSpace(2)))
+    writer = Writer()
+    wrapper.log_metrics(writer, step=3, log_n_tasks=1)
+    assert writer.scalars == {
+        "curriculum/env/entropy": (0.0, 3),
+        "curriculum/env/probability/hills": (1.0, 3),
+        "curriculum/agent/entropy": (np.log(2.0), 3),
+        "curriculum/agent/probability/0": (0.5, 3),
+    }
+
+
+def test_an_environment_that_is_not_registered_is_refused_where_others_are():
+    wrapper, levels, opponents = dual()
+    with pytest.raises(UsageError, match="Environment 9 is not registered"):
+        wrapper.update_on_episode({"a": 1.0, "b": 0.0}, 1, (0, 0), {}, env_id=9)
+    assert levels.calls == opponents.calls == []
+
+
 # Nested
 
 

@@ -289,6 +289,17 @@ def test_normalize_is_by_opponent_and_level():
     assert dual.normalize(3.0, (1, 2)) == 3.0
 
 
+def test_an_opponents_levels_say_what_goes_with_them():
+    class Telling(TraceCurriculum):
+        def task_info(self, task):
+            return {"train": float(task)}
+
+    dual = joint(make=lambda rng: Telling(DiscreteTaskSpace(9)), regret=lambda curriculum: None, trials=1)
+    assert dual.task_info((0, 3)) == {}
+    assert dual.sample()[0].agent == 0
+    assert dual.task_info((0, 3)) == {"train": 3.0}
+
+
 def test_levels_of_a_continuous_space(tmp_path):
     """The README's line: PLR buffers for each snapshot of a pool."""
     pool = AgentPool(tmp_path / "pool")
@@ -331,6 +342,18 @@ def test_who_leaves_the_pool_is_forgotten_and_late_results_are_left_aside(tmp_pa
     assert sorted(dual.env_curriculum._levels) == [1, 2]
     assert drawn(dual, 3) == [1] * 3
     assert dual.metrics()["env/opponents"] == 2
+
+
+def test_who_leaves_while_it_stays_is_played_to_the_end_of_its_batch(tmp_path):
+    pool = AgentPool(tmp_path / "pool", capacity=1)
+    pool.add({"w": np.zeros(1)})
+    batches = {"batch_agent_tasks": True, "batch_size": 3}
+    dual = Dual(levels, FictitiousSelfPlay(pool, seed=0), joint=True, trials=1, seed=0, **batches)
+    assert drawn(dual, 1) == [0]
+    pool.add({"w": np.ones(1)})
+    dual.metrics()
+    assert drawn(dual, 4) == [0, 0, 1, 1]
+    assert sorted(dual.env_curriculum._levels) == [1]
 
 
 def test_an_opponent_that_is_removed_from_a_space_is_forgotten():

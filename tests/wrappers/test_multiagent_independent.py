@@ -187,6 +187,15 @@ def test_metrics_do_not_clash():
     assert Independent(parts).metrics() == {"a/entropy": np.log(2.0), "b/entropy": np.log(4.0)}
 
 
+def test_what_goes_with_a_task_is_said_by_agent():
+    class Telling(TraceCurriculum):
+        def task_info(self, task):
+            return {"train": float(task)}
+
+    wrapper = Independent({agent: Telling(DiscreteTaskSpace(9)) for agent in AB})
+    assert wrapper.task_info({"a": 3, "b": 5}) == {"a/train": 3.0, "b/train": 5.0}
+
+
 def test_normalize_names_the_cure():
     with pytest.raises(UsageError, match=r"a, b.*record_stats"):
         independent()[0].normalize(1.0, {"a": 0, "b": 0})

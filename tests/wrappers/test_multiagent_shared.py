@@ -15,6 +15,7 @@ from tests.support.batches import column, make_batch
 
 ALL = frozenset({"rewards", "dones", "observations", "infos", "progress"})
 ABC = ("a", "b", "c")
+AB = ("a", "b")
 
 
 def trace(**options):
@@ -305,6 +306,9 @@ def test_an_unregistered_environment_needs_possible_agents():
     known.update_on_episode({"a": 1.0, "b": 2.0}, 3, 1, {}, env_id=3)
     known.update_on_episode({"a": 1.0}, 3, 1, {})
     assert [r.env_id for r in heard(inner, "episode")] == [6, 7, -1]
+    known.register_env(0, EnvSpec(AB, AB))
+    with pytest.raises(UsageError, match="Environment 4 is not registered"):
+        known.update_on_episode({"a": 1.0}, 3, 1, {}, env_id=4)
 
 
 # Joint policies and groups
