@@ -6,6 +6,8 @@ if __name__ == "curricula":
         "the second time under another name. Import it as 'macurr.curricula'."
     )
 
+from macurr.curricula.adr import AutomaticDomainRandomization
+from macurr.curricula.alp_gmm import AbsoluteLearningProgressGMM, CovarGMM
 from macurr.curricula.annealing import AnnealingBox, ExpandingBox
 from macurr.curricula.basic import Constant, DomainRandomization
 from macurr.curricula.batched import BatchedDomainRandomization, SyncedBatchedDomainRandomization
@@ -17,6 +19,8 @@ from macurr.curricula.opponents import OpponentCurriculum
 from macurr.curricula.plr import ACCEL, PrioritizedLevelReplay, RobustPLR
 from macurr.curricula.psro import PolicySpaceResponseOracles
 from macurr.curricula.quality import QualitySelfPlay
+from macurr.curricula.riac import RIAC
+from macurr.curricula.self_paced import SelfPaced
 from macurr.curricula.self_play import (
     DeltaUniformSelfPlay,
     FictitiousSelfPlay,
@@ -27,9 +31,13 @@ from macurr.curricula.sequential import Schedule, Sequential
 
 __all__ = [
     "ACCEL",
+    "RIAC",
+    "AbsoluteLearningProgressGMM",
     "AnnealingBox",
+    "AutomaticDomainRandomization",
     "BatchedDomainRandomization",
     "Constant",
+    "CovarGMM",
     "DeltaUniformSelfPlay",
     "DomainRandomization",
     "ExpandingBox",
@@ -48,6 +56,7 @@ __all__ = [
     "QualitySelfPlay",
     "RobustPLR",
     "Schedule",
+    "SelfPaced",
     "SelfPlay",
     "Sequential",
     "StratifiedLearningProgress",

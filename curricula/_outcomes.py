@@ -20,19 +20,28 @@ def _by_progress(_: float, progress: float) -> float:
     return min(max(float(progress), 0.0), 1.0)
 
 
+def _solved(episode_return: float, progress: float) -> float:
+    return 1.0 if episode_return > 0 or progress >= 1.0 else 0.0
+
+
 def _by_return(episode_return: float, _: float) -> float:
     return 1.0 if episode_return > 0 else 0.0
 
 
-_RULES: dict[str, Callable[[float, float], float]] = {"progress": _by_progress, "return": _by_return}
+_RULES: dict[str, Callable[[float, float], float]] = {
+    "solved": _solved,
+    "progress": _by_progress,
+    "return": _by_return,
+}
 
 
 class SuccessRule:
     """A function of an episode's return, final progress and task that gives its success.
 
     Args:
-        rule: "progress": the task completion at the episode's end, clipped to [0, 1]. "return": 1 where the
-            return is positive, else 0. Or a function of return and progress.
+        rule: "solved": 1 where the return is positive or the task completed, else 0. "progress": the task
+            completion at the episode's end, clipped to [0, 1]. "return": 1 where the return is positive, else 0.
+            Or a function of return and progress.
 
     Raises:
         UsageError: there is no such rule.

@@ -68,7 +68,8 @@ class Mixture(Composite):
     @property
     def weights(self) -> NDArray[np.float64]:
         """The probability of each curriculum."""
-        return self._weights.copy()
+        weights: NDArray[np.float64] = self._weights.copy()
+        return weights
 
     @override
     def _sample(self, k: int) -> list[Any]:

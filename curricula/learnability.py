@@ -41,8 +41,9 @@ class Learnability(FiniteCurriculum):
             "proportional": in proportion to score + eps.
         k: How many tasks are the best.
         exploration: Probability of a uniform draw from all tasks; the paper's half of the environments.
-        success: What an episode's success is, for each agent: "progress", "return", or a function of return and
-            progress with values from 0 to 1.
+        success: What an episode's success is, for each agent: "solved" (1 if its return is positive or its task
+            completed, else 0), "progress" (task completion), "return" (1 if the return is positive), or a
+            function of return and progress with values from 0 to 1.
         online: Whether episodes of training teach. If not, only `update_on_demand` does.
         alpha: The least weight of the newest episode; 0 for the mean of all episodes.
         unbiased: Whether to divide p(1 - p) by 1 - sum of squared weights of the episodes, which for a mean of n
@@ -62,7 +63,7 @@ class Learnability(FiniteCurriculum):
         sampling: str = "top_k",
         k: int = 100,
         exploration: float = 0.5,
-        success: Success = "progress",
+        success: Success = "solved",
         online: bool = True,
         alpha: float = 0.1,
         unbiased: bool = False,

@@ -47,8 +47,9 @@ class LearningProgress(FiniteCurriculum):
 
     Args:
         task_space: A finite space; it may grow and shrink.
-        success: What an episode's success is: "progress" (the environment's task completion at the end), "return"
-            (1 if the return is positive), or a function of return and progress with values from 0 to 1.
+        success: What an episode's success is: "solved" (1 if the return is positive or the task completed, else 0),
+            "progress" (the environment's task completion at the end), "return" (1 if the return is positive), or a
+            function of return and progress with values from 0 to 1.
         online: Whether episodes of training teach. If not, only `update_on_demand` does.
         episodes_per_update: How many episodes of a task are averaged into one evaluation p. OMNI uses 20: with
             one, the noise of single episodes is most of what is called progress.
@@ -73,7 +74,7 @@ class LearningProgress(FiniteCurriculum):
         self,
         task_space: TaskSpace,
         *,
-        success: Success = "progress",
+        success: Success = "solved",
         online: bool = True,
         episodes_per_update: int = 1,
         ema_alpha: float = 0.1,

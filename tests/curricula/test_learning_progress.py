@@ -1,6 +1,7 @@
 """Learning progress: the numbers of the papers' formulas, and draws that follow them."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from macurr import DiscreteTaskSpace, StratifiedDiscreteTaskSpace, TaskError, TupleTaskSpace, UsageError
-from macurr.curricula import LearningProgress, StratifiedLearningProgress
+from macurr.curricula import LearningProgress as _LearningProgress
+from macurr.curricula import StratifiedLearningProgress as _StratifiedLearningProgress
 from macurr.curricula._progress_pool import ProgressPool
 from macurr.curricula.learning_progress import reweighted
 from macurr.testing import CurriculumTests
+
+LearningProgress = partial(_LearningProgress, success="progress")
+StratifiedLearningProgress = partial(_StratifiedLearningProgress, success="progress")
 
 
 class _Conformance(CurriculumTests):
@@ -70,7 +75,12 @@ def test_a_task_below_the_baseline_that_once_succeeded_is_kept():
 
 
 def test_episodes_teach_by_progress_return_or_a_function():
-    for success, expected in (("progress", 0.25), ("return", 1.0), (lambda r, p: (r + p) / 10, 0.725)):
+    for success, expected in (
+        ("progress", 0.25),
+        ("solved", 1.0),
+        ("return", 1.0),
+        (lambda r, p: (r + p) / 10, 0.725),
+    ):
         curriculum = LearningProgress(DiscreteTaskSpace(2), success=success)
         curriculum.update_on_episode(7.0, 3, 1, 0.25)
         assert curriculum.success_rate(1) == pytest.approx(expected)
