@@ -229,7 +229,9 @@ def test_a_clone_is_an_environment_of_its_own_even_after_the_original_has_played
         original = PettingZooSyncWrapper(together(), synced.components)
         original.reset()
         original.step({})
-        once = pettingzoo_env_to_vec_env_v1(original)  # kept: in Gymnasium 1.0 its end would close the original
+        once = pettingzoo_env_to_vec_env_v1(
+            original
+        )  # kept: in Gymnasium 1.0 its end would close the original
         vector = concat_vec_envs_v1(once, 2)
         vector.reset()
         vector.close()
