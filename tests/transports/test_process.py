@@ -13,6 +13,7 @@ from macurr import (
     BacklogError,
     DiscreteTaskSpace,
     TaskTimeoutError,
+    TransportError,
     make_multiprocessing_curriculum,
 )
 from macurr.errors import UsageError
@@ -205,6 +206,27 @@ def test_a_reset_that_times_out_can_be_tried_again():
     assert [r.task for r in TraceCurriculum.heard(synced, "episode")] == [0, 1]
     env.close()
     synced.close()
+
+
+@pytest.mark.timeout(60)
+def test_infos_that_cannot_be_sent_are_named_with_the_cure():
+    fields = frozenset({"infos"})
+    with make_multiprocessing_curriculum(TraceCurriculum(fields=fields)) as synced:
+        secret = threading.Lock()
+        env = PettingZooSyncWrapper(ProbeEnv(length=1, info=secret), synced.components)
+        env.reset()
+        with pytest.raises(
+            TransportError, match=r"infos\['left'\]\['extra'\], a lock, at step 0.*remove_keys"
+        ):
+            env.step({"left": 0, "right": 0})
+        env.close()
+        env = PettingZooSyncWrapper(ProbeEnv(length=1, info=secret), synced.components, remove_keys=["extra"])
+        env.reset()
+        assert env.step({"left": 0, "right": 0})[4]["left"]["extra"] is secret
+        env.close()
+        until(lambda: synced.metrics()["sync/envs"] == 0)
+        (batch,) = TraceCurriculum.heard(synced, "steps")
+        assert all("extra" not in info for infos in batch.infos for info in infos.values())
 
 
 @pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": -1}, {"maxsize": 0}, {"max_envs": -1}])
