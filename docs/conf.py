@@ -11,7 +11,13 @@ author = "macurr contributors"
 copyright = "macurr contributors"
 release = version = macurr.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "tables"]
@@ -20,6 +26,7 @@ html_theme = "furo"
 html_title = "macurr"
 
 default_role = "code"
+autosummary_generate = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
@@ -68,8 +75,13 @@ def _short_types(app, what, name, obj, options, signature, returns):
     return short(signature) or None, short(returns) or None
 
 
-def _without_empty_chapters(app, docname, source):
-    """Studies may not be written yet."""
+def _complete_pages(app, docname, source):
+    """A line for each name at the top of a reference page; no chapter of studies while there are none."""
+    found = re.search(r"automodule:: (\S+)", source[0])
+    if found:
+        names = "".join(f"   ~{found[1]}.{name}\n" for name in importlib.import_module(found[1]).__all__)
+        summary = f"```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{names}```\n\n"
+        source[0] = source[0].replace("```{eval-rst}", summary + "```{eval-rst}", 1)
     if docname == "index" and not any((Path(app.srcdir) / "studies").glob("*.md")):
         source[0] = source[0].partition("```{toctree}\n:hidden:\n:caption: Studies")[0]
 
@@ -77,4 +89,4 @@ def _without_empty_chapters(app, docname, source):
 def setup(app):
     app.connect("autodoc-process-docstring", _to_restructured_text)
     app.connect("autodoc-process-signature", _short_types)
-    app.connect("source-read", _without_empty_chapters)
+    app.connect("source-read", _complete_pages)
