@@ -73,6 +73,7 @@ class _Counters:
     wait_sum: float = 0.0
     wait_max: float = 0.0
     lost_frames: int = 0
+    late: int = 0
 
 
 class CurriculumHost:
@@ -171,6 +172,7 @@ class CurriculumHost:
                 "reset_wait_mean": c.wait_sum / c.started if c.started else 0.0,
                 "reset_wait_max": c.wait_max,
                 "lost_frames": float(c.lost_frames),
+                "late_updates": float(c.late),
             }
 
     # The environments' side
@@ -259,7 +261,13 @@ class CurriculumHost:
         with self._held():
             self._count(update, self._env(update.env_id))
             with self._serving() as curriculum:
-                _dispatch(curriculum, update)
+                if curriculum.task_space.was_removed(update.task):
+                    # The task left the space while it was played: nobody wants to know any more.
+                    self.counters.late += 1
+                    if isinstance(update, EpisodeResult | EpisodeAborted):
+                        curriculum.update_on_abort(update.task, env_id=update.env_id)
+                else:
+                    _dispatch(curriculum, update)
 
     def _count(self, update: Update, env: _Env) -> None:
         self.counters.updates += 1

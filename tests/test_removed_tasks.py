@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macurr import DiscreteTaskSpace, StratifiedDiscreteTaskSpace, TaskError, TupleTaskSpace
+from macurr import (
+    CurriculumHost,
+    DiscreteTaskSpace,
+    EnvSpec,
+    EpisodeResult,
+    StratifiedDiscreteTaskSpace,
+    TaskError,
+    TaskProgress,
+    TupleTaskSpace,
+)
 from macurr.curricula import DomainRandomization
 
 
@@ -98,3 +107,30 @@ def test_a_uniform_distribution_leaves_out_what_is_gone():
     curriculum = DomainRandomization(space, seed=0)
     np.testing.assert_allclose(curriculum.distribution(), [1 / 3, 1 / 3, 0, 1 / 3])
     assert set(curriculum.sample(100)) == {0, 1, 3}
+
+
+def test_a_removed_task_still_has_a_plain_form_for_states():
+    space = TupleTaskSpace([DiscreteTaskSpace(2), DiscreteTaskSpace(2)], names=["agent", "env"])
+    task = space.from_index(3)
+    space.spaces[1].remove_task(1)
+    assert space.plain(task) == [1, 1]
+    with pytest.raises(TaskError):
+        space.plain((7, 1))
+
+
+def test_what_is_told_of_a_task_that_has_left_is_counted_and_ends_nothing():
+    space = DiscreteTaskSpace(3)
+    host = CurriculumHost(DomainRandomization(space, seed=0, record_stats=True))
+    env_id, _ = host.connect(EnvSpec(("a",), ("a",)))
+    ((task, *_),) = host.draw(env_id, 1, start=True)
+    with host.locked():
+        space.remove_task(task)
+    host.apply(TaskProgress(task, env_id, {"a": 0.5}))
+    host.apply(EpisodeResult(task, env_id, {"a": 1.0}, 10, {"a": 1.0}))
+    assert host.metrics()["late_updates"] == 2
+    with host.locked() as curriculum:
+        assert curriculum.stats.overall.count == 0
+    ((other, *_),) = host.draw(env_id, 1, start=True)
+    host.apply(EpisodeResult(other, env_id, {"a": 1.0}, 10, {"a": 1.0}))
+    with host.locked() as curriculum:
+        assert curriculum.stats.overall.count == 1
