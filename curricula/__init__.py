@@ -13,7 +13,7 @@ from macurr.curricula.basic import Constant, DomainRandomization
 from macurr.curricula.batched import BatchedDomainRandomization, SyncedBatchedDomainRandomization
 from macurr.curricula.combinators import Filtered, Mixture
 from macurr.curricula.learnability import Learnability
-from macurr.curricula.learning_progress import LearningProgress, StratifiedLearningProgress
+from macurr.curricula.learning_progress import LearningProgress
 from macurr.curricula.manual import FixedSequence, Manual, Noop
 from macurr.curricula.opponents import OpponentCurriculum
 from macurr.curricula.plr import ACCEL, PrioritizedLevelReplay, RobustPLR
@@ -28,6 +28,7 @@ from macurr.curricula.self_play import (
     SelfPlay,
 )
 from macurr.curricula.sequential import Schedule, Sequential
+from macurr.curricula.stratified_progress import StratifiedLearningProgress
 
 __all__ = [
     "ACCEL",

@@ -106,7 +106,10 @@ class Origins:
         """The tasks that are out, those being played first, and who drew them."""
         pairs = [*self._playing.values()]
         pairs += [(key, source) for key, sources in self._out.items() for source in sources]
-        return {"tasks": [self._tasks[key] for key, _ in pairs], "sources": [source for _, source in pairs]}
+        return {
+            "tasks": [self._space.plain(self._tasks[key]) for key, _ in pairs],
+            "sources": [source for _, source in pairs],
+        }
 
     def loaded(self, state: Any, sources: int) -> Origins:
         """What `state()` was taken from, with sources numbered below `sources`.
@@ -135,4 +138,4 @@ def _frozen(task: Any) -> Any:
         return task.tobytes()
     if isinstance(task, dict):
         return tuple((key, _frozen(value)) for key, value in task.items())
-    return tuple(map(_frozen, task)) if isinstance(task, tuple) else task
+    return tuple(map(_frozen, task)) if isinstance(task, tuple | list) else task

@@ -63,7 +63,8 @@ class _Batched(Curriculum):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "task": self._task, "batches": self._batches}
+        task = None if self._task is None else self.task_space.plain(self._task)
+        return {**super().state_dict(), "task": task, "batches": self._batches}
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

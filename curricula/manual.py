@@ -111,7 +111,11 @@ class Manual(Curriculum):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "tasks": list(self._tasks), "weights": self._weights.copy()}
+        return {
+            **super().state_dict(),
+            "tasks": list(map(self.task_space.plain, self._tasks)),
+            "weights": self._weights.copy(),
+        }
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -176,7 +180,11 @@ class FixedSequence(Curriculum):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "given": self._given, "back": list(self._back)}
+        return {
+            **super().state_dict(),
+            "given": self._given,
+            "back": list(map(self.task_space.plain, self._back)),
+        }
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -80,10 +80,12 @@ class TaskSpace(ABC):
     def plain(self, task: Any) -> Any:
         """An encoded task as states hold it: a nest of dicts, lists, numbers and arrays. `check` reads it back.
 
+        Tasks that have been removed have a plain form too: their episodes may still be under way.
+
         Raises:
             TaskError: the task is not in the space.
         """
-        return _plain(self.check(task))
+        return _plain(task if self.was_removed(task) else self.check(task))
 
     def index(self, task: Any) -> int:
         """The position of an encoded task in a finite space.
