@@ -93,7 +93,7 @@ class CurriculumConfig:
     temperature: float = 1.0
     staleness_coef: float = 0.1
     replay_prob: float = 0.5
-    snapshot_every: int = 12
+    snapshot_every: int = 5
     capacity: int = 12
 
 

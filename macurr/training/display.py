@@ -59,6 +59,7 @@ class PlainDisplay(Listener):
         self.run: RunDir | None = None
         self._console = console
         self._said = -_QUIET
+        self._games = 0
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -77,8 +78,8 @@ class PlainDisplay(Listener):
 
     @override
     def evaluating(self, done: int, total: int) -> None:
-        if done == total or time.monotonic() - self._said >= _QUIET:
-            self._said = time.monotonic()
+        if done == total > self._games or time.monotonic() - self._said >= _QUIET:
+            self._said, self._games = time.monotonic(), done
             self.say(f"evaluate {done / total:>4.0%}   {done:,} of {total:,} games")
 
     def __enter__(self) -> Self:

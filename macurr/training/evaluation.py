@@ -19,18 +19,23 @@ from safetensors.numpy import load_file
 from macurr.errors import ConfigError
 from macurr.opponents import AgentPool
 from macurr.persistence import write_atomically
+from macurr.training.config import TrainConfig
 from macurr.training.envs import EnvSource
 from macurr.training.layout import Layout
 from macurr.training.matches import Arena, seat_matches
 from macurr.training.opponents import RANDOM, PolicyBank
 from macurr.training.policy import PolicySpec
 from macurr.training.rundir import RunDir
+from macurr.training.threads import bounded_threads
 
 __all__ = ["Evaluation", "Row", "evaluate", "wilson"]
 
 _FINAL = -2
 _SEED_OFFSET = 1_000_003
 """Apart from the seeds of training, so that evaluating changes no run."""
+
+_MOST_SEATS, _WIDTH = 3, 11
+"""Seats that a table has columns for, and how wide they are."""
 
 Progress = Callable[[int, int], None]
 
@@ -50,6 +55,7 @@ class Row:
         low: Lower end of the score's 95 % interval.
         high: Upper end.
         mean_return: Mean return of the final policy.
+        seats: Its score from each seat, in the order of the environment's agents.
     """
 
     opponent: str
@@ -62,6 +68,7 @@ class Row:
     low: float
     high: float
     mean_return: float
+    seats: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Evaluation:
         snapshots: Ids of the snapshots in the matrix, oldest first.
         matrix: score of each snapshot (rows) against each (columns); None on the diagonal.
         matrix_seeds: Number of levels of each pair in the matrix.
+        agents: The environment's agents: the seats.
     """
 
     rows: tuple[Row, ...]
@@ -83,6 +91,7 @@ class Evaluation:
     snapshots: tuple[int, ...]
     matrix: tuple[tuple[float | None, ...], ...]
     matrix_seeds: int
+    agents: tuple[str, ...]
 
     def row(self, opponent: str) -> Row:
         """The row of one opponent.
@@ -98,18 +107,22 @@ class Evaluation:
     def table(self) -> str:
         """The rows as text."""
         names = "".join(f"{name:>8}" for name in ("win", "draw", "loss", "score"))
-        head = f"{'opponent':<16}{'at step':>11}{'games':>7}{names}   95 % interval{'return':>9}"
+        shown = self.agents if 1 < len(self.agents) <= _MOST_SEATS else ()
+        seats = "".join(f"  {agent[:_WIDTH]:>{_WIDTH}}" for agent in shown)
+        head = f"{'opponent':<13}{'at step':>11}{'games':>7}{names}   95 % interval{'return':>9}{seats}"
         lines = [head, "-" * len(head)]
         for row in self.rows:
             when = "-" if row.steps is None else f"{row.steps:,}"
+            each = "".join(f"  {seat:>{_WIDTH}.1%}" for seat in row.seats[: len(shown)])
             lines.append(
-                f"{row.opponent:<16}{when:>11}{row.games:>7}{row.win:>8.1%}{row.draw:>8.1%}{row.loss:>8.1%}"
-                f"{row.score:>8.1%}   {row.low:>5.1%} - {row.high:>5.1%}{row.mean_return:>9.2f}"
+                f"{row.opponent:<13}{when:>11}{row.games:>7}{row.win:>8.1%}{row.draw:>8.1%}{row.loss:>8.1%}"
+                f"{row.score:>8.1%}   {row.low:>5.1%} - {row.high:>6.1%}{row.mean_return:>8.2f}{each}"
             )
         last = self.first_seed + self.seeds - 1
         note = (
             f"Final policy on held-out levels {self.first_seed} to {last}, from every seat. "
-            "score = win + draw / 2; intervals count levels, not games."
+            "score = win + draw / 2;\nintervals count levels, not games"
+            + ("; the last columns are scores by seat." if shown else ".")
         )
         return "\n".join([*lines, note])
 
@@ -121,7 +134,8 @@ class Evaluation:
     def from_json(cls, text: str) -> Evaluation:
         """From `to_json`."""
         data = json.loads(text)
-        data["rows"] = tuple(Row(**row) for row in data["rows"])
+        data["rows"] = tuple(Row(**{**row, "seats": tuple(row["seats"])}) for row in data["rows"])
+        data["agents"] = tuple(data["agents"])
         data["snapshots"] = tuple(data["snapshots"])
         data["matrix"] = tuple(tuple(row) for row in data["matrix"])
         return cls(**data)
@@ -139,6 +153,11 @@ def evaluate(path: str | os.PathLike[str], on_progress: Progress | None = None) 
         MacurrError: the environment failed, or a snapshot cannot be read.
     """
     run, config = RunDir.open(os.fspath(path))
+    with bounded_threads(config.threads):
+        return _evaluate(run, config, on_progress)
+
+
+def _evaluate(run: RunDir, config: TrainConfig, on_progress: Progress | None) -> Evaluation:
     source = EnvSource(config.env, dict(config.env_args))
     env = source.make()
     layout = Layout(env, source.path)
@@ -177,6 +196,7 @@ def evaluate(path: str | os.PathLike[str], on_progress: Progress | None = None) 
         snapshots=tuple(snapshots),
         matrix=tuple(tuple(None if math.isnan(x) else float(x) for x in line) for line in matrix),
         matrix_seeds=len(small),
+        agents=layout.agents,
     )
     write_atomically(run.evaluation, result.to_json().encode())
     return result
@@ -222,6 +242,7 @@ def _row(opponent: int, played: NDArray[np.float64], pool: AgentPool) -> Row:
         low=low,
         high=high,
         mean_return=float(played[..., 0].mean()),
+        seats=tuple(((outcome.mean(axis=0) + 1) / 2).tolist()),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -81,9 +81,7 @@ def results(axes: Axes, metrics: Mapping[str, Floats]) -> None:
 
 def learning(axes: Axes, metrics: Mapping[str, Floats]) -> None:
     """Entropy of the policy, explained variance of the critic, and divergence of the updates."""
-    _title(
-        axes, "The learner", "how undecided the policy is, and how much of the returns the critic foresees"
-    )
+    _title(axes, "The learner", "how undecided the policy is, and what the critic foresees")
     steps = metrics.get("steps", np.zeros(0))
     if len(steps):
         _line(axes, steps, metrics["explained_variance"], BLUE, "explained variance")
@@ -107,7 +105,7 @@ def against_the_past(axes: Axes, evaluation: Evaluation) -> None:
     _title(
         axes,
         "The final policy against its past",
-        f"{evaluation.seeds} held-out levels, every seat; 95 % intervals",
+        "score and its 95 % interval; in colour where clear of one half",
     )
     names = ["random" if row.steps is None else _short(row.steps) for row in evaluation.rows]
     places = np.arange(len(names))
@@ -165,7 +163,9 @@ def levels_that_mattered(axes: Axes, history: Mapping[str, Any]) -> None:
         first = counts.argmax(axis=1)
         order = np.lexsort((-plays[most], first))
         edges = np.concatenate([[0], steps])
-        mesh = axes.pcolormesh(edges, np.arange(len(most) + 1), counts[order], cmap=_HEAT, rasterized=True)
+        mesh = axes.pcolormesh(
+            edges, np.arange(len(most) + 1), counts[order], cmap=_HEAT, norm=PowerNorm(0.6), rasterized=True
+        )
         axes.set_yticks(np.arange(len(most)) + 0.5, [str(seed) for seed in most[order]], fontsize=7.5)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
@@ -239,4 +239,6 @@ def _short(steps: float) -> str:
     """A number of steps in few letters."""
     if steps >= 1e6:
         return f"{steps / 1e6:.3g}M"
-    return f"{steps / 1e3:.3g}k" if steps >= 1e3 else f"{steps:.0f}"
+    if steps >= 1e4:
+        return f"{steps / 1e3:.0f}k"
+    return f"{steps / 1e3:.1f}k" if steps >= 1e3 else f"{steps:.0f}"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 
 from macurr.persistence import write_atomically
 from macurr.training.config import TrainConfig
 from macurr.training.rundir import RunDir
 from macurr.training.status import Listener, TrainResult
+from macurr.training.threads import bounded_threads
 from macurr.training.trainer import Trainer
 
 __all__ = ["resume", "train"]
@@ -33,7 +30,7 @@ def train(config: TrainConfig | None = None, listener: Listener | None = None) -
         KeyboardInterrupt: the user interrupted; what was reached is saved, and `resume` goes on from it.
     """
     config = config or TrainConfig()
-    with _threads(config.threads):
+    with bounded_threads(config.threads):
         trainer = Trainer.start(config)
         trainer.run(listener)
         return trainer.finish(listener)
@@ -67,21 +64,10 @@ def resume(
     run, config = RunDir.open(path)
     if steps is not None or minutes is not None:
         config = dataclasses.replace(config, steps=steps, minutes=minutes)
-    with _threads(config.threads):
+    with bounded_threads(config.threads):
         state = run.load()
         trainer = Trainer(config, run)
         trainer.load(state)
         write_atomically(run.config, config.to_json().encode())
         trainer.run(listener)
         return trainer.finish(listener)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Bound torch's threads for the time of a run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
