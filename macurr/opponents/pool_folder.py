@@ -33,6 +33,7 @@ _SUFFIX = ".safetensors"
 _FORMAT = "macurr agent pool"
 _VERSION = 1
 _RETIRED_KEPT = 32
+_SETTLED = 0.001  # seconds for which a look at the folder holds
 # How far apart two changes must be to get different time stamps, in ns: where stamps have fractions of a second
 # (10 ms on older kernels), and where they do not (FAT counts in steps of 2 s).
 _FINE_GRAIN, _COARSE_GRAIN = 50_000_000, 2_000_000_000
@@ -55,6 +56,7 @@ class PoolFolder:
         self._ids: tuple[int, ...] = ()
         self._members: frozenset[int] = frozenset()
         self._scanned: int | None = None
+        self._looked = 0.0
         self._highest = -1
         with explained(f"The pool {self.path} cannot be opened"):
             if create and not self._marker.exists():
@@ -63,8 +65,19 @@ class PoolFolder:
         remove_leftovers(self.path / "making")
 
     def ids(self) -> tuple[int, ...]:
-        """The ids of all snapshots as of now, ascending. Reads the folder only if its time stamp has changed."""
-        with self._lock, explained(f"The pool {self.path} cannot be read"):
+        """The ids of all snapshots as of now, ascending. Reads the folder only if its time stamp has changed.
+
+        What other processes do is seen a millisecond later: a curriculum asks several times for each episode.
+        """
+        with self._lock:
+            looked = time.monotonic()
+            if self._scanned is None or looked - self._looked > _SETTLED:
+                self._look()
+                self._looked = looked
+            return self._ids
+
+    def _look(self) -> None:
+        with explained(f"The pool {self.path} cannot be read"):
             changed = os.stat(self.path).st_mtime_ns
             if changed != self._scanned:
                 now = time.time_ns()
@@ -73,7 +86,6 @@ class PoolFolder:
                 # A later change within the clock's grain would leave the stamp as it is: look again until then.
                 grain = _FINE_GRAIN if changed % 1_000_000_000 else _COARSE_GRAIN
                 self._scanned = changed if now - changed > grain else None
-            return self._ids
 
     def members(self) -> frozenset[int]:
         """The ids of all snapshots as of now, as a set."""
@@ -182,6 +194,7 @@ class PoolFolder:
         self.path = state["path"]
         self._lock = threading.RLock()
         self._ids, self._members, self._scanned, self._highest = (), frozenset(), None, -1
+        self._looked = 0.0
 
     @property
     def _marker(self) -> Path:

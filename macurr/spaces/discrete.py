@@ -105,6 +105,8 @@ class DiscreteTaskSpace(TaskSpace):
 
     @override
     def check(self, task: Any) -> int:
+        if type(task) is int and 0 <= task < self._n and not self._removed:
+            return task  # nearly always, and several times for each episode
         return int(super().check(task))
 
     @override
