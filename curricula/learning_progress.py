@@ -110,7 +110,8 @@ class LearningProgress(FiniteCurriculum):
 
     def _grow_pools(self, n: int) -> None:
         pool = self._pools[0]
-        pool.grow(max(n, pool.capacity + pool.capacity // 4))
+        if n > pool.capacity:
+            pool.grow(max(n, pool.capacity + pool.capacity // 4))
 
     def _place(self, index: int) -> tuple[int, int]:
         """The pool of a task, and its entry there."""
@@ -180,6 +181,8 @@ class LearningProgress(FiniteCurriculum):
         self.refresh_interest()
 
     def _evaluated(self, index: int, p: float) -> None:
+        pool, entry = self._place(index)
+        weight = self._weight(pool, entry, index)  # first, because the user's function may raise
         b, a = float(self._baseline[index]), self.ema_alpha
         q = max(p - b, 0.0) / (1.0 - b)
         if self._seen[index]:
@@ -189,13 +192,9 @@ class LearningProgress(FiniteCurriculum):
             self._fast[index] = self._slow[index] = q
             self._seen[index] = True
         self._solved[index] |= p > 0.0
-        self._keep(index)
-
-    def _keep(self, index: int) -> None:
         progress = self._progress(index)
         if progress > 0.0 or self._solved[index]:
-            pool, entry = self._place(index)
-            self._pools[pool].set(entry, progress, self._weight(pool, entry, index))
+            self._pools[pool].set(entry, progress, weight)
 
     def _progress(self, index: int) -> float:
         fast, slow = float(self._fast[index]), float(self._slow[index])

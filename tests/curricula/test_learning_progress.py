@@ -191,6 +191,16 @@ def test_tasks_come_and_go():
     assert set(curriculum.sample(100)) == {0, 2, 3}
 
 
+def test_tasks_may_come_by_the_thousand_at_a_cost_that_stays_in_proportion():
+    space = DiscreteTaskSpace(1)
+    curriculum = LearningProgress(space, exploration=0.0, seed=0)
+    for _ in range(2000):
+        curriculum.update_on_episode(0.0, 1, space.add_task(), 0.5)
+    assert curriculum.distribution().tolist() == [0.0, *[1 / 2000] * 2000]
+    assert max(len(each) for each in vars(curriculum).values() if isinstance(each, np.ndarray)) < 2 * 2001
+    assert curriculum._pools[0].capacity < 2 * 2001
+
+
 def test_a_state_from_before_tasks_came_and_went_is_loaded():
     space = DiscreteTaskSpace(3)
     saved = LearningProgress(space, exploration=0.0)
