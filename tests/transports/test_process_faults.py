@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from macurr import (
+    BacklogError,
     CurriculumError,
     CurriculumLost,
     DiscreteTaskSpace,
@@ -22,7 +23,7 @@ from macurr import (
     make_multiprocessing_curriculum,
 )
 from macurr.curricula import DomainRandomization
-from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult
+from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, TaskProgress
 from macurr.testing import ProbeEnv, TraceCurriculum, random_episode
 from macurr.transports import server as server_module
 from macurr.transports.process import ProcessComponents
@@ -324,6 +325,11 @@ def test_a_silent_peer_is_cut_off_and_holds_nobody_up(served, monkeypatch):
 # --- the curriculum ----------------------------------------------------------------------------------------
 
 
+def _send_many(link, batch):
+    for _ in range(1000):
+        link.send(batch)
+
+
 def _play_on(env, episodes):
     for _ in range(episodes):
         while env.agents:
@@ -421,6 +427,90 @@ def test_a_curriculum_that_does_not_return_is_named():
     with pytest.raises(CurriculumError, match="busy with one request for tasks"):
         synced.metrics()
     synced.close()
+
+
+@pytest.mark.timeout(60)
+def test_closing_a_curriculum_that_does_not_return_does_not_wait_for_ever(caplog):
+    gate = threading.Event()
+
+    class Stuck(TraceCurriculum):
+        def update_task_progress(self, task, progress, env_id=None):
+            gate.wait(20)
+
+    synced = make_multiprocessing_curriculum(Stuck(), timeout=0.4)
+    link = synced.components.connect(SPEC)
+    link.send(TaskProgress(0, link.env_id, {}))
+    with pytest.raises(TransportError, match=r"still busy after 0\.4 s, with 0 updates waiting"):
+        synced.close()
+    with caplog.at_level(logging.WARNING, "macurr"):
+        synced._finalizer()
+    assert "still busy" in caplog.text
+    gate.set()
+    synced.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_link_without_room_gives_up_after_its_timeout():
+    gate = threading.Event()
+
+    class Stuck(TraceCurriculum):
+        def update_on_step_batch(self, batch):
+            gate.wait(20)
+
+    with make_multiprocessing_curriculum(Stuck(fields=STEPS), timeout=30) as synced:
+        link = synced.components.connect(SPEC)
+        link._channel._timeout = 0.2
+        batch = random_episode(0, link.env_id, SPEC, np.random.default_rng(0), STEPS, length=20_000)[0]
+        with pytest.raises(BacklogError, match="room for updates"):
+            _send_many(link, batch)
+        with pytest.raises((CurriculumLost, BacklogError)):
+            link.send(batch)
+        gate.set()
+        until(lambda: synced.metrics()["sync/envs"] == 0)
+        assert synced.metrics()["sync/lost_frames"] == 1
+
+
+@pytest.mark.timeout(60)
+def test_an_interrupted_send_leaves_no_half_message(served):
+    link = served.components.connect(SPEC)
+    batch = random_episode(0, link.env_id, SPEC, np.random.default_rng(0), STEPS, length=50)[0]
+    link.send(batch)
+
+    class Interrupted:
+        def __init__(self, sock):
+            self.sock = sock
+
+        def __getattr__(self, name):
+            return getattr(self.sock, name)
+
+        def sendall(self, data):
+            self.sock.sendall(data[:100])
+            raise KeyboardInterrupt
+
+    link._channel._sock = Interrupted(link._channel._sock)
+    with pytest.raises(KeyboardInterrupt):
+        link.send(batch)
+    with pytest.raises(CurriculumLost):
+        link.send(batch)
+    link.close()
+    until(lambda: served.metrics()["sync/envs"] == 0)
+    assert len(TraceCurriculum.heard(served, "steps")) == 1
+    assert serves(served)
+
+
+@pytest.mark.timeout(60)
+def test_a_connection_that_cannot_be_accepted_is_logged(served, monkeypatch, caplog):
+    class Full:
+        def accept(self):
+            raise OSError(24, "Too many open files")
+
+    link = served.components.connect(SPEC)
+    with caplog.at_level(logging.WARNING, "macurr"), monkeypatch.context() as patch:
+        patch.setattr(served._server, "_listener", Full())
+        served._server._accept()
+    assert "could not be let in" in caplog.text
+    link.request(1, start=True)
+    link.task()
 
 
 @pytest.mark.timeout(60)
