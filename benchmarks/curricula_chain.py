@@ -205,6 +205,7 @@ METHODS: dict[str, Callable[[int, int], Method]] = {
         Sequential(DiscreteTaskSpace(n), *stages(n), window=50, seed=seed), n
     ),
     "LP": over(LearningProgress),
+    "LP, explore .1": over(LearningProgress, exploration=0.1),
     "LP, 10 episodes per update": over(LearningProgress, episodes_per_update=10),
     "LP, no exploration": over(LearningProgress, exploration=0.0),
     "learnability top 10": over(Learnability, k=10),
@@ -303,7 +304,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--levels", type=int, default=60)
-    parser.add_argument("--most", type=int, default=120_000, help="episodes after which a run is given up")
+    parser.add_argument("--most", type=int, default=100_000, help="episodes after which a run is given up")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=list(METHODS), help="names of curricula")
     parser.add_argument("--out", type=Path, default=Path())

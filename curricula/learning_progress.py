@@ -56,8 +56,9 @@ class LearningProgress(FiniteCurriculum):
         ema_alpha: a, the weight of the newest evaluation.
         p_theta: t, from 0 to 1 exclusively; smaller values magnify small rates of success more.
         baseline: b, the success of a random policy: one number, or one for each task. Tasks added later have 0.
-        exploration: Probability of a uniform draw. 0.1 by default: with 0, as in the reference, a task that has
-            never been solved would never be tried again once another has been.
+        exploration: Probability of a uniform draw. With 0, as in the reference, a task that has never been solved
+            is never tried again once another has been. Where tasks depend on each other 0.1 is too little as well:
+            see `docs/studies/curricula_chain.md`.
         interest: A function of the decoded task, with values of at least 0, that multiplies its weight. It is
             asked when a task is first kept, and for all tasks kept by `refresh_interest`, which every evaluation
             told by `update_on_demand` calls.
@@ -80,7 +81,7 @@ class LearningProgress(FiniteCurriculum):
         ema_alpha: float = 0.1,
         p_theta: float = 0.1,
         baseline: ArrayLike = 0.0,
-        exploration: float = 0.1,
+        exploration: float = 0.5,
         interest: Interest | None = None,
         **options: Any,
     ) -> None:

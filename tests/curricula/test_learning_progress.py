@@ -64,7 +64,7 @@ def test_two_evaluations_by_hand():
     # Task 2 never succeeded: it is drawn by exploration alone.
     lp = np.array([curriculum.learning_progress(task) for task in (0, 1)])
     weights = 1 / (1 + np.exp(-(lp - lp.mean()) / lp.std()))
-    expected = 0.1 / 3 + 0.9 * np.append(weights / weights.sum(), 0.0)
+    expected = 0.5 / 3 + 0.5 * np.append(weights / weights.sum(), 0.0)
     np.testing.assert_allclose(curriculum.distribution(), expected, atol=1e-12)
 
 
