@@ -90,7 +90,6 @@ class CurriculumServer:
         self._strangers: set[_Peer] = set()
         self._queue: deque[tuple[_Peer, str, Callable[[], None]]] = deque()
         self._stopping = False
-        self._told_failure = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         _servers.add(self)
