@@ -21,11 +21,11 @@ from macurr.opponents import AgentPool
 from macurr.persistence import write_atomically
 from macurr.training.config import TrainConfig
 from macurr.training.envs import EnvSource
-from macurr.training.layout import Layout
 from macurr.training.matches import Arena, seat_matches
 from macurr.training.opponents import RANDOM, PolicyBank
 from macurr.training.policy import PolicySpec
 from macurr.training.rundir import RunDir
+from macurr.training.session import probe
 from macurr.training.threads import bounded_threads
 
 __all__ = ["Evaluation", "Row", "evaluate", "wilson"]
@@ -159,9 +159,7 @@ def evaluate(path: str | os.PathLike[str], on_progress: Progress | None = None) 
 
 def _evaluate(run: RunDir, config: TrainConfig, on_progress: Progress | None) -> Evaluation:
     source = EnvSource(config.env, dict(config.env_args))
-    env = source.make()
-    layout = Layout(env, source.path)
-    env.close()  # type: ignore[no-untyped-call]  # PettingZoo
+    layout = probe(source)
     pool = AgentPool(run.snapshots, create=False)
     final = _final(run.policy)
     bank = PolicyBank(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 import torch
 
-from macurr import make_local_curriculum, make_multiprocessing_curriculum
 from macurr.errors import ConfigError, PoolError, StateError
 from macurr.opponents import AgentPool
 from macurr.persistence import write_atomically
@@ -23,19 +22,16 @@ from macurr.training.evaluation import evaluate
 from macurr.training.layout import Layout
 from macurr.training.levels import LevelHistory, LevelScores
 from macurr.training.logs import TensorBoard
-from macurr.training.opponents import PolicyBank
 from macurr.training.policy import Policy, PolicySpec
 from macurr.training.ppo import PPO
 from macurr.training.report import write_report
 from macurr.training.rollout import Episode
 from macurr.training.rundir import RunDir
+from macurr.training.session import playing, probe
 from macurr.training.status import Listener, Status, TrainResult
-from macurr.training.stepping import FrameShape
-from macurr.training.tasks import LEVEL, OPPONENT, TASK_WIDTH, build_curriculum, score_message
-from macurr.training.vector import VectorEnv
-from macurr.training.worker import Job
+from macurr.training.tasks import score_message
 
-__all__ = ["Trainer", "probe"]
+__all__ = ["Trainer"]
 
 _RECENT = 1000
 """Episodes that the win rate shown is over."""
@@ -47,6 +43,11 @@ class Trainer:
     Args:
         config: The settings.
         run: The run's directory.
+        layout: How the environment is laid out, where it is known already.
+
+    Raises:
+        ConfigError: the environment cannot be used.
+        PoolError: the pool's folder cannot be used.
     """
 
     def __init__(self, config: TrainConfig, run: RunDir, layout: Layout | None = None) -> None:
@@ -223,44 +224,18 @@ class Trainer:
             minutes is not None and self._seconds >= 60 * minutes
         )
 
-    # Environments
-
-    @contextmanager
-    def _playing(self) -> Iterator[tuple[Any, Collector]]:
-        """The synced curriculum and the environments, for the time of training."""
-        config = self.config
-        curriculum = build_curriculum(config, self.pool)
-        local = config.transport == "local"
-        synced: Any = (
-            make_local_curriculum(curriculum) if local else make_multiprocessing_curriculum(curriculum)
-        )
-        with synced:
-            if self._curriculum_state is not None:
-                synced.load_state_dict(self._curriculum_state)
-            seats = [i % len(self.layout.agents) for i in range(config.num_envs)]
-            each = config.envs_per_worker
-            jobs = [
-                Job(self.source, tuple(seats[w * each : (w + 1) * each]), TASK_WIDTH, synced.components)
-                for w in range(config.workers)
-            ]
-            with VectorEnv(
-                jobs, [FrameShape.of(self.layout, each, TASK_WIDTH)] * config.workers, local=local
-            ) as vector:
-                bank = PolicyBank(self.policy.spec, self.pool.get)
-                collector = Collector(
-                    vector.groups,
-                    seats,
-                    self.layout,
-                    self.policy,
-                    bank,
-                    self._generator,
-                    opponent=OPPONENT,
-                    level=LEVEL,
-                )
-                collector.reset()
-                yield synced, collector
-
     # State
+
+    def _playing(self) -> AbstractContextManager[tuple[Any, Collector]]:
+        return playing(
+            self.config,
+            self.source,
+            self.layout,
+            self.policy,
+            self.pool,
+            self._generator,
+            self._curriculum_state,
+        )
 
     def _capture(self, synced: Any) -> dict[str, Any]:
         """Everything after an update, independent of what comes next."""
@@ -314,23 +289,10 @@ class Trainer:
 
     def _save_or_discard(self) -> None:
         """After a failure: keep what was reached, or leave nothing where there is nothing to keep."""
-        if self._update:
+        if self._update or self.directory.checkpoint.exists():
             self._save()
         else:
             self.directory.discard()
-
-
-def probe(source: EnvSource) -> Layout:
-    """The layout of an environment, which is made for it once.
-
-    Raises:
-        ConfigError: the environment cannot be used.
-    """
-    env = source.make()
-    try:
-        return Layout(env, source.path)
-    finally:
-        env.close()  # type: ignore[no-untyped-call]  # PettingZoo
 
 
 def _mean(values: Any) -> float:

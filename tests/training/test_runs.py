@@ -212,3 +212,9 @@ def test_a_report_needs_an_evaluation(tmp_path):
         write_report(settings.out)
     with pytest.raises(ConfigError, match="not been finished"):
         evaluate(settings.out)
+
+
+def test_the_smallest_run_can_be_drawn(tmp_path):
+    smallest = EvaluationConfig(seeds=1, matrix_seeds=1)
+    run = train(config(tmp_path, env=RPS, steps=1, evaluation=smallest)).run
+    assert run.report.stat().st_size > 10_000
