@@ -1,0 +1,66 @@
+"""What the sub-commands share: exit codes, the parser, and the types of options."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from typing import Any, NoReturn
+
+from typing_extensions import override
+
+__all__ = ["CANNOT", "DONE", "INTERRUPTED", "Parser", "Wide", "number", "pair", "sizes", "whole"]
+
+DONE, CANNOT, INTERRUPTED = 0, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one message, without the usage of forty options."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(CANNOT, f"{self.prog}: error: {message}. See {self.prog} --help.\n")
+
+
+class Wide(argparse.HelpFormatter):
+    """Help with room for the names of options."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=110)
+
+
+def number(group: Any, name: str, kind: type, text: str, default: Any) -> None:
+    """Add an option of a setting that is a number. Its default stays None: only what is given is passed on."""
+    shown = "off" if default is None else default
+    group.add_argument(
+        "--" + name.replace("_", "-"),
+        metavar="N" if kind is int else "X",
+        type=whole if kind is int else float,
+        help=f"{text} (default: {shown})",
+    )
+
+
+def whole(text: str) -> int:
+    """A whole number, also as 1e6 or 1_000_000."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not value.is_integer():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, such as 200000 or 2e5")
+    return int(text) if text.strip("+-").isdigit() else int(value)
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between."""
+    return tuple(whole(part) for part in text.split(","))
+
+
+def pair(text: str) -> tuple[str, Any]:
+    """A keyword and its value: a Python literal, or a text."""
+    key, sign, value = text.partition("=")
+    if not sign or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
+    try:
+        return key, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return key, value
