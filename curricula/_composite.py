@@ -75,6 +75,7 @@ class Composite(Curriculum):
     @override
     def unregister_env(self, env_id: int) -> None:
         super().unregister_env(env_id)
+        self._origins.left(env_id)
         for part in self.parts:
             part.unregister_env(env_id)
 

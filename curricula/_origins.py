@@ -29,74 +29,62 @@ class Origins:
 
     def __init__(self, task_space: TaskSpace) -> None:
         self._space = task_space
-        self._out: OrderedDict[Any, deque[int]] = OrderedDict()
-        self._tasks: dict[Any, Any] = {}
-        self._playing: dict[int, tuple[Any, int]] = {}
+        self._out: OrderedDict[Any, tuple[Any, deque[int]]] = (
+            OrderedDict()
+        )  # by key: the task, and who drew it
+        self._playing: dict[int, tuple[Any, Any, int]] = {}  # by environment: key, task, who drew it
         self._count = 0
 
     def drew(self, task: Any, source: int) -> None:
         """Note that `source` drew a task."""
-        key = self._key(task)
-        self._out.setdefault(key, deque()).append(source)
-        self._tasks[key] = task
+        self._out.setdefault(self._key(task), (task, deque()))[1].append(source)
         self._count += 1
-        while self._count > MOST:
-            oldest = next(iter(self._out))
-            self._take(oldest)
-
-    def current(self, task: Any, env_id: int | None) -> int | None:
-        """Who drew the task that an environment is playing; None if that is not known.
-
-        Raises:
-            TaskError: the task is not in the space.
-        """
-        key = self._key(task)
-        bound = self._bound(key, env_id)
-        if bound is None and key in self._out:
-            bound = self._take(key)
-            if env_id is None:
-                self._out.setdefault(key, deque()).appendleft(bound)
-                self._tasks[key] = task
-                self._count += 1
-            else:
-                self._playing[env_id] = (key, bound)
-                self._tasks[key] = task
-        return bound
+        if self._count > MOST:
+            self._take(next(iter(self._out)))
 
     def peek(self, task: Any, env_id: int | None) -> int | None:
-        """`current`, without a change.
+        """Who drew the task that an environment is playing or about to play; None if that is not known.
 
         Raises:
             TaskError: the task is not in the space.
         """
         key = self._key(task)
-        bound = self._bound(key, env_id)
-        return self._out[key][0] if bound is None and key in self._out else bound
+        if self._plays(env_id, key) and env_id is not None:
+            return self._playing[env_id][2]
+        return self._out[key][1][0] if key in self._out else None
+
+    def current(self, task: Any, env_id: int | None) -> int | None:
+        """`peek`, and the task belongs to this environment from now on.
+
+        Raises:
+            TaskError: the task is not in the space.
+        """
+        source, key = self.peek(task, env_id), self._key(task)
+        if source is not None and env_id is not None and not self._plays(env_id, key):
+            self._playing[env_id] = (key, task, self._take(key))
+        return source
 
     def ended(self, task: Any, env_id: int | None) -> None:
         """Note that an episode of a task ended or was given up."""
         key = self._key(task)
-        if self._bound(key, env_id) is not None and env_id is not None:
+        if self._plays(env_id, key) and env_id is not None:
             del self._playing[env_id]
         elif key in self._out:
             self._take(key)
-        if key not in self._out and all(key != other for other, _ in self._playing.values()):
-            self._tasks.pop(key, None)
 
-    def _bound(self, key: Any, env_id: int | None) -> int | None:
-        if env_id not in self._playing:
-            return None
-        other, source = self._playing[env_id]
-        return source if other == key else None
+    def left(self, env_id: int) -> None:
+        """Note that an environment is gone."""
+        self._playing.pop(env_id, None)
+
+    def _plays(self, env_id: int | None, key: Any) -> bool:
+        return env_id in self._playing and self._playing[env_id][0] == key
 
     def _take(self, key: Any) -> int:
-        sources = self._out[key]
+        sources = self._out[key][1]
         source = sources.popleft()
         self._count -= 1
         if not sources:
             del self._out[key]
-            if all(key != other for other, _ in self._playing.values()):
-                self._tasks.pop(key, None)
         return source
 
     def _key(self, task: Any) -> Any:
@@ -104,10 +92,10 @@ class Origins:
 
     def state(self) -> dict[str, Any]:
         """The tasks that are out, those being played first, and who drew them."""
-        pairs = [*self._playing.values()]
-        pairs += [(key, source) for key, sources in self._out.items() for source in sources]
+        pairs = [(task, source) for _, task, source in self._playing.values()]
+        pairs += [(task, source) for task, sources in self._out.values() for source in sources]
         return {
-            "tasks": [self._space.plain(self._tasks[key]) for key, _ in pairs],
+            "tasks": [self._space.plain(task) for task, _ in pairs],
             "sources": [source for _, source in pairs],
         }
 

@@ -121,6 +121,11 @@ class AutomaticDomainRandomization(BoxCurriculum):
     def update_on_abort(self, task: Any, env_id: int | None = None) -> None:
         self._drawn.ended(task, env_id)
 
+    @override
+    def unregister_env(self, env_id: int) -> None:
+        super().unregister_env(env_id)
+        self._drawn.left(env_id)
+
     def _decide(self, side: int, performance: float) -> None:
         d = self.cube.dimensions
         outwards = 1.0 if side >= d else -1.0

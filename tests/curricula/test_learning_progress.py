@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macurr import DiscreteTaskSpace, StratifiedDiscreteTaskSpace, TaskError, TupleTaskSpace, UsageError
+from macurr import (
+    CurriculumHost,
+    DiscreteTaskSpace,
+    EnvSpec,
+    EpisodeResult,
+    StratifiedDiscreteTaskSpace,
+    TaskError,
+    TupleTaskSpace,
+    UsageError,
+)
 from macurr.curricula import LearningProgress as _LearningProgress
 from macurr.curricula import StratifiedLearningProgress as _StratifiedLearningProgress
 from macurr.curricula._progress_pool import ProgressPool
@@ -189,6 +198,17 @@ def test_tasks_come_and_go():
     curriculum.update_on_episode(0.0, 1, new, 0.5)
     np.testing.assert_allclose(curriculum.distribution(), [1 / 3, 0, 1 / 3, 1 / 3])
     assert set(curriculum.sample(100)) == {0, 2, 3}
+
+
+def test_a_host_goes_on_when_a_task_is_removed_while_it_is_played():
+    space = DiscreteTaskSpace(2)
+    curriculum = LearningProgress(space, seed=0)
+    host = CurriculumHost(curriculum)
+    env_id = host.connect(EnvSpec(("agent_0",), ("agent_0",), single_agent=True)).env_id
+    task = host.draw(env_id, 1, start=True)[0].encoded
+    space.remove_task(task)
+    host.apply(EpisodeResult(task, env_id, 1.0, 3, 1.0))
+    assert [drawn.encoded for drawn in host.draw(env_id, 3, start=True)] == [1 - task] * 3
 
 
 def test_tasks_may_come_by_the_thousand_at_a_cost_that_stays_in_proportion():
