@@ -76,7 +76,7 @@ def test_an_agents_part_ends_where_the_agent_does():
     assert part.rewards.tolist() == [[2], [4]]
     assert part.terminations.tolist() == [[False], [True]]
     assert part.observations["b"].tolist() == [[20], [21]]
-    assert part.final_observations["b"].tolist() == [22]
+    assert {agent: seen.tolist() for agent, seen in part.final_observations.items()} == {"b": [22]}
     assert part.progress.tolist() == [[0], [1]]
     assert part.infos == ({"b": {"k": 2}}, {"b": {}})
     assert part.single_agent

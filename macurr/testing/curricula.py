@@ -143,8 +143,8 @@ class CurriculumTests:
 
     def test_wrong_state_is_refused(self) -> None:
         """A state that does not belong here, or is damaged anywhere, raises StateError and changes nothing."""
-        curriculum = self._driven(7)
-        state = curriculum.state_dict()
+        # Another one's state: whatever of it was loaded before the refusal shows.
+        curriculum, state = self._driven(7), self._driven(107).state_dict()
         strangers: tuple[Any, ...] = (None, 3, [], {}, {**state, "type": "SomethingElse"})
         for wrong in strangers:
             self._refuses(curriculum, wrong, f"{type(wrong).__name__} is no state")
@@ -154,8 +154,7 @@ class CurriculumTests:
 
     def test_damaged_state_is_refused(self) -> None:
         """A state in which any one value has been replaced by another kind of value raises StateError."""
-        curriculum = self._driven(8)
-        state = curriculum.state_dict()
+        curriculum, state = self._driven(8), self._driven(108).state_dict()
         damageable = [(path, value) for path, value in leaves(state) if value is not None]
         for i in np.unique(np.linspace(0, len(damageable) - 1, 60).astype(int)):
             path, value = damageable[i]

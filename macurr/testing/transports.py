@@ -141,9 +141,10 @@ class TransportTests:
             links[1].close()
             links[2].close()
             links[2].close()
-            links.append(synced.components.connect(SPEC))
+            _wait_for(synced, "sync/envs", 1)
+            links += [synced.components.connect(SPEC) for _ in range(3)]
             ids = [link.env_id for link in links]
-            assert len(set(ids)) == 4, f"Every environment has its own id, for ever; got {ids}."
+            assert len(set(ids)) == 6, f"Every environment has its own id, for ever; got {ids}."
             registered = [env_id for env_id, _ in TraceCurriculum.heard(synced, "register")]
             assert registered == ids, f"Every environment is registered once; got {registered}."
 

@@ -204,6 +204,7 @@ def test_a_reset_that_times_out_can_be_tried_again():
     env.reset()
     assert env.task == 2
     assert [r.task for r in TraceCurriculum.heard(synced, "episode")] == [0, 1]
+    assert TraceCurriculum.heard(synced, "sample") == [0, 1, 2]
     env.close()
     synced.close()
 
