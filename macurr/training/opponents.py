@@ -25,7 +25,7 @@ class PolicyBank:
     """Policies by id, loaded when first needed, the least recently used dropped.
 
     Args:
-        spec: The sizes of all of them.
+        spec: The sizes of all of them; hidden layers may differ.
         load: Gives the parameters of an id, such as `AgentPool.get`.
         capacity: How many to keep loaded.
     """
@@ -72,16 +72,19 @@ class PolicyBank:
 
     def _get(self, number: int) -> tuple[Layers, Tensor | None]:
         if number not in self._loaded:
-            self._loaded[number] = _layers(self._load(number), len(self._spec.hidden))
+            self._loaded[number] = _layers(self._load(number))
             if len(self._loaded) > self._capacity:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(number)
         return self._loaded[number]
 
 
-def _layers(parameters: Mapping[str, NDArray[Any]], hidden: int) -> tuple[Layers, Tensor | None]:
+def _layers(parameters: Mapping[str, NDArray[Any]]) -> tuple[Layers, Tensor | None]:
+    """The actor's layers, as many as there are: policies of other depths may meet."""
+
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(np.array(parameters[name], np.float32))
 
-    layers = [(tensor(f"actor.{2 * i}.weight"), tensor(f"actor.{2 * i}.bias")) for i in range(hidden + 1)]
+    depth = sum(name.startswith("actor.") and name.endswith(".weight") for name in parameters)
+    layers = [(tensor(f"actor.{2 * i}.weight"), tensor(f"actor.{2 * i}.bias")) for i in range(depth)]
     return layers, tensor("log_std") if "log_std" in parameters else None

@@ -90,7 +90,7 @@ def learning(axes: Axes, metrics: Mapping[str, Floats]) -> None:
         right.spines["right"].set_visible(True)
         _line(right, steps, metrics["entropy"], GOLD, "policy entropy (nats)")
         low = min(0.0, float(metrics["entropy"].min()))
-        right.set_ylim(low, 1.08 * max(float(metrics["entropy"].max()), low + 0.1))
+        right.set_ylim(low, 1.25 * max(float(metrics["entropy"].max()), low + 0.1))
         axes.tick_params(axis="y", colors=BLUE)
         right.tick_params(axis="y", colors="#a8741a")
         handles = [*axes.get_lines()[1::2], *right.get_lines()[1::2]]
