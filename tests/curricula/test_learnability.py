@@ -155,3 +155,18 @@ def test_the_success_rule_is_checked_before_anything_changes():
     with pytest.raises(TaskError):
         curriculum.update_on_episode({"a": 0.5, "b": 3.0}, 1, 0, {})
     assert curriculum.score(0) is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.lists(st.floats(0, 1), min_size=9, max_size=9)), max_size=25),
+    st.booleans(),
+)
+def test_a_reloaded_state_ranks_to_the_last_digit(results, unbiased):
+    made = [Learnability(DiscreteTaskSpace(4), k=2, unbiased=unbiased, exploration=0.0) for _ in range(2)]
+    for task, progress in results:
+        agents = {str(i): value for i, value in enumerate(progress)}
+        made[0].update_on_episode(dict.fromkeys(agents, 0.0), 1, task, agents)
+    made[1].load_state_dict(made[0].state_dict())
+    assert made[0]._order.keys.tolist() == pytest.approx(
+        made[1]._order.keys.tolist(), rel=0, abs=0, nan_ok=True
+    )
