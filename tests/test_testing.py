@@ -19,8 +19,8 @@ from macurr.curricula import Constant, DomainRandomization
 from macurr.curriculum import check_state
 from macurr.envs import apple_race_v0
 from macurr.testing import CurriculumTests, LevelReport, ProbeEnv, TransportTests, check_level_determinism
-from macurr.testing.curricula import _deviation
 from macurr.testing.nested import leaves, not_plain, raises, replaced, same, through_files
+from macurr.testing.subjects import deviation
 from macurr.transports.local import LocalLink
 from tests.support.envs import RandomWalkEnv
 
@@ -308,12 +308,12 @@ def test_make_has_to_be_defined():
 def test_frequencies_are_judged_as_they_should_be(n):
     rng = np.random.default_rng(n)
     expected = rng.dirichlet(np.ones(n)) * 1000
-    honest = [_deviation(rng.multinomial(1000, expected / 1000), expected) for _ in range(400)]
+    honest = [deviation(rng.multinomial(1000, expected / 1000), expected) for _ in range(400)]
     assert abs(np.mean(honest)) < 0.2
     assert 0.8 < np.std(honest) < 1.2
     shifted = np.roll(expected, 1)
-    assert _deviation(rng.multinomial(1000, shifted / 1000), expected) > 4
-    assert _deviation(np.array([7.0]), np.array([7.0])) == 0
+    assert deviation(rng.multinomial(1000, shifted / 1000), expected) > 4
+    assert deviation(np.array([7.0]), np.array([7.0])) == 0
 
 
 # --- transports --------------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def test_a_broken_transport_is_found_out(monkeypatch, method, replacement, check
     monkeypatch.setattr(LocalLink, "ask", lambda self, k, start: whole(self, k, start=start), raising=False)
     assert failing(LocalTests()) == {}
     monkeypatch.setattr(LocalLink, method, replacement)
-    monkeypatch.setattr("macurr.testing.transports.SECONDS", 0.05)
+    monkeypatch.setattr("macurr.testing.links.SECONDS", 0.05)
     with pytest.raises((AssertionError, ZeroDivisionError)):
         getattr(LocalTests(), f"test_{check}")()
 

@@ -13,7 +13,7 @@ class TestMine(CurriculumTests):
 The classes are collected by pytest and need nothing from it; each failed check says which promise is broken.
 """
 
-from macurr.testing.curricula import CurriculumTests
+from macurr.testing.curricula import ONE_AGENT, TWO_AGENTS, CurriculumTests
 from macurr.testing.environments import task_env_api_test
 from macurr.testing.episodes import apply_update, random_episode
 from macurr.testing.levels import Difference, LevelReport, check_level_determinism
@@ -21,6 +21,8 @@ from macurr.testing.probes import ProbeEnv, TraceCurriculum
 from macurr.testing.transports import TransportTests
 
 __all__ = [
+    "ONE_AGENT",
+    "TWO_AGENTS",
     "CurriculumTests",
     "Difference",
     "LevelReport",

@@ -24,7 +24,7 @@ from macurr.wrappers import PettingZooSyncWrapper
 from tests.support.processes import FORK, METHODS, in_child
 
 SPEC = EnvSpec(("left", "right"), ("left", "right"))
-SLOW = 0.1
+SLOW = 0.15
 
 
 class _Slow(TraceCurriculum):
@@ -144,7 +144,7 @@ def test_a_curriculum_that_was_never_started_closes():
 @pytest.mark.timeout(60)
 def test_a_slow_curriculum_stops_an_env_that_tells_too_much():
     # Applied updates are acknowledged by eights, which takes longer than the environment may wait.
-    synced = make_multiprocessing_curriculum(_Slow(), maxsize=16, timeout=5 * SLOW)
+    synced = make_multiprocessing_curriculum(_Slow(), maxsize=16, timeout=6.5 * SLOW)
     link = synced.components.connect(SPEC)
     for i in range(16):
         link.send(TaskProgress(i, link.env_id, {"left": 0.5}))

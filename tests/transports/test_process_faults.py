@@ -33,6 +33,8 @@ from tests.support.processes import FORK, child, in_child
 
 SPEC = EnvSpec(("left", "right"), ("left", "right"))
 STEPS = frozenset({"rewards", "observations"})
+AT_ONCE = 5.0
+"""Seconds: milliseconds as a rule, on a busy machine more, and far less than any timeout of the link."""
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def serves(synced):
     link.request(1, start=True)
     link.task()
     link.close()
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < AT_ONCE
     return len(TraceCurriculum.heard(synced, "episode")) == before + 1
 
 
@@ -183,7 +185,7 @@ def test_many_kills_at_random_points(served):
             pipe.close()
         while news.poll():
             news.recv()
-        assert news.poll(1.0), "the survivor waits longer than a second"
+        assert news.poll(AT_ONCE), "the survivor is held up"
     until(lambda: served.metrics()["sync/envs"] == 1)
     os.kill(survivor.pid, signal.SIGKILL)
     survivor.join()
@@ -358,7 +360,7 @@ def test_envs_learn_at_once_that_the_curriculum_was_killed(buffer_size):
         _play_on(env, 3)
     with pytest.raises(CurriculumLost, match="No curriculum listens"):
         PettingZooSyncWrapper(ProbeEnv(), components).reset()
-    assert time.monotonic() - begun < 2.0
+    assert time.monotonic() - begun < AT_ONCE
     env.close()
 
 
@@ -377,7 +379,7 @@ def test_an_env_that_waits_learns_at_once_that_the_curriculum_was_killed():
     with child(wait_for_a_task, components) as (_, answer):
         assert not answer.poll(0.2)
         os.kill(process.pid, signal.SIGKILL)
-        assert answer.poll(2.0)
+        assert answer.poll(AT_ONCE)
         kind, _ = answer.recv()
         assert kind in {"CurriculumLost", "TransportError"}
     process.join()
@@ -400,7 +402,7 @@ def test_envs_that_wait_are_told_at_once_when_the_curriculum_raises(served):
         assert not one.poll(0.1)
         gate.set()
         for pipe in (one, two):
-            assert pipe.poll(2.0), "an environment waits for its timeout instead of the error"
+            assert pipe.poll(AT_ONCE), "an environment waits for its timeout instead of the error"
             kind, message = pipe.recv()
             assert kind == "CurriculumError"
             assert "ValueError: boom" in message
@@ -420,6 +422,7 @@ def test_a_curriculum_that_does_not_return_is_named():
 
     synced = make_multiprocessing_curriculum(Stuck(), timeout=0.4)
     link = synced.components.connect(SPEC)
+    link._channel._timeout = 20  # that of the curriculum is over first
     link.request(1, start=True)
     with pytest.raises(CurriculumError, match="busy with one request for tasks"):
         link.task()
@@ -440,7 +443,7 @@ def test_closing_a_curriculum_that_does_not_return_does_not_wait_for_ever(caplog
     synced = make_multiprocessing_curriculum(Stuck(), timeout=0.4)
     link = synced.components.connect(SPEC)
     link.send(TaskProgress(0, link.env_id, {}))
-    with pytest.raises(TransportError, match=r"still busy after 0\.4 s, with 0 updates waiting"):
+    with pytest.raises(TransportError, match=r"still busy after 0\.4 s, with \d updates waiting"):
         synced.close()
     with caplog.at_level(logging.WARNING, "macurr"):
         synced._finalizer()
