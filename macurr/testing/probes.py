@@ -21,7 +21,7 @@ __all__ = ["ProbeEnv", "TraceCurriculum", "play"]
 
 
 class TraceCurriculum(Curriculum):
-    """Hands out a finite space's tasks in order, over and over, and remembers every call.
+    """Hands out a finite space's tasks in order, over and over, others at random, and remembers every call.
 
     Args:
         task_space: The tasks.
@@ -65,8 +65,11 @@ class TraceCurriculum(Curriculum):
 
     @override
     def _sample(self, k: int) -> list[Any]:
-        n = self.task_space.num_tasks or 1
-        tasks = [self.task_space.from_index((self.drawn + i) % n) for i in range(k)]
+        space, n = self.task_space, self.task_space.num_tasks
+        if n is None:
+            tasks = [space.sample(self.rng) for _ in range(k)]
+        else:
+            tasks = [space.from_index((self.drawn + i) % n) for i in range(k)]
         for task in tasks:
             self._note("sample", task)
         self.drawn += k
