@@ -16,6 +16,8 @@ from macurr.wrappers.multiagent import (
     MultiagentIndependentCurriculumWrapper,
     MultiagentSharedCurriculumWrapper,
 )
+from macurr.wrappers.opponent import AECOpponentWrapper, OpponentWrapper
+from macurr.wrappers.single_learner import SingleLearnerEnv
 from macurr.wrappers.sync import MultiProcessingSyncWrapper, PettingZooSyncWrapper
 from macurr.wrappers.tasks import (
     OptionsTaskWrapper,
@@ -27,17 +29,20 @@ from macurr.wrappers.tasks import (
 from macurr.wrappers.vector import VectorSync
 
 __all__ = [
+    "AECOpponentWrapper",
     "AECSyncWrapper",
     "DualCurriculumWrapper",
     "GymnasiumSyncWrapper",
     "MultiProcessingSyncWrapper",
     "MultiagentIndependentCurriculumWrapper",
     "MultiagentSharedCurriculumWrapper",
+    "OpponentWrapper",
     "OptionsTaskWrapper",
     "PettingZooSyncWrapper",
     "PettingZooTaskWrapper",
     "ReinitTaskWrapper",
     "SeedTaskWrapper",
+    "SingleLearnerEnv",
     "TaskWrapper",
     "VectorSync",
 ]
