@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from macurr.curriculum import Curriculum
 from macurr.errors import UsageError
 from macurr.host import Assignment
-from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, TaskProgress
+from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, TaskProgress, Update
 from macurr.transports.base import Components, Link, SyncedCurriculum
 from macurr.wrappers._recorder import Recorder
 
@@ -49,6 +49,12 @@ class TaskStock:
             link.request(missing, start=False)
             self._ahead += missing
         return assignment
+
+    def send_last(self, updates: Sequence[Update]) -> None:
+        """Send an episode's last updates, and ask in the same message for what the next reset leaves missing."""
+        want = self._buffer_size + 1 - self._ahead if self._buffer_size else 0
+        self._link.send_all(updates, want)
+        self._ahead += want
 
 
 class TaskClient:
@@ -196,8 +202,9 @@ class TaskClient:
         """Send the last steps and the episode's result."""
         if self._assignment is None or self._recorder is None:
             return
-        self.send_steps(ends=True)
+        self._check_process()
         recorder = self._recorder
+        steps = recorder.flush(ends=True)
         result = EpisodeResult(
             self._assignment.encoded,
             self._connected().env_id,
@@ -206,7 +213,7 @@ class TaskClient:
             self._plain(self.progress),
         )
         self._assignment = None
-        self._send(result)
+        self._stock.send_last([result] if steps is None else [steps, result])
 
     def close(self) -> None:
         """Abort what is under way and disconnect. May be called twice."""
@@ -231,13 +238,16 @@ class TaskClient:
         if batch is not None and self._assignment is not None:
             self._send(batch)
 
-    def _send(self, update: Any) -> None:
+    def _send(self, update: Update) -> None:
+        self._check_process()
+        self._connected().send(update)
+
+    def _check_process(self) -> None:
         if self._pid != os.getpid():
             raise UsageError(
                 "This environment was forked in mid-episode, and its episode belongs to the process that it was "
                 "forked from. Call reset() first."
             )
-        self._connected().send(update)
 
     def _plain(self, by_agent: Mapping[str, float]) -> Any:
         """What curricula read: a mapping by agent, or the only agent's value."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -138,8 +139,8 @@ class Recorder:
             return None
         # One flat pass over all values: quicker than an array for each field.
         grid = np.fromiter(chain.from_iterable(self._rows), np.float64, steps * 3 * width)
-        grid = grid.reshape(steps, 3, width)
-        for agent, total in zip(self._agents, grid[:, 0].sum(axis=0).tolist(), strict=True):
+        grid = grid.reshape(steps, 3 * width)
+        for agent, total in zip(self._agents, grid[:, :width].sum(axis=0).tolist(), strict=True):
             self.returns[agent] += total
         self.length += steps
         batch = self._batch(grid, ends)
@@ -153,16 +154,20 @@ class Recorder:
         return self.length + len(self._rows)
 
     def _batch(self, grid: NDArray[np.float64], ends: bool) -> StepBatch:
-        active = np.ones((len(grid), self._width), dtype=bool)
-        for row, absent in self._inactive.items():
-            active[row, absent] = False
+        width = self._width
+        active = _everybody(len(grid), width)
+        if self._inactive:
+            active = active.copy()
+            for row, absent in self._inactive.items():
+                active[row, absent] = False
+        flags = grid[:, width:].astype(np.bool_)
         return StepBatch(
             task=self.task,
             env_id=self._env_id,
             agents=self._agents,
-            rewards=grid[:, 0].astype(np.float32),
-            terminations=grid[:, 1] != 0,
-            truncations=grid[:, 2] != 0,
+            rewards=grid[:, :width].astype(np.float32),
+            terminations=flags[:, :width],
+            truncations=flags[:, width:],
             active=active,
             observations=self._stacked(active) if self._observing else {},
             final_observations=self._seen if self._observing else {},
@@ -192,6 +197,14 @@ class Recorder:
         self._before: list[dict[str, Any]] = []
         self._infos: list[dict[str, Any]] = []
         self._progress: list[list[float]] = []
+
+
+@lru_cache(maxsize=64)
+def _everybody(steps: int, width: int) -> NDArray[np.bool_]:
+    """Who acted, where everybody did. Read-only: batches share it."""
+    active = np.ones((steps, width), dtype=bool)
+    active.flags.writeable = False
+    return active
 
 
 def _picker(agents: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

@@ -30,7 +30,7 @@ class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstruc
         components: `curriculum.components` of a synced curriculum.
         batch_size: Steps sent together. Only what the curriculum reads is sent.
         buffer_size: Tasks fetched ahead. 0: the task is drawn at the reset, after this environment's last result
-            has been applied. 1: it is drawn at the reset before, and a reset need not wait.
+            has been applied. 1: it was drawn before the previous episode began, and a reset need not wait.
         remove_keys: Keys of infos that are never sent.
         change_task_on_completion: Change to a new task in mid-episode once `info["task_completion"]` is 1.
         info_keys: Whether to add `"task"` to the info.

@@ -34,7 +34,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
         components: `curriculum.components` of a synced curriculum.
         batch_size: Steps sent together. Only what the curriculum reads is sent.
         buffer_size: Tasks fetched ahead. 0: the task is drawn at the reset, after this environment's last result
-            has been applied. 1: it is drawn at the reset before, and a reset need not wait.
+            has been applied. 1: it was drawn before the previous episode began, and a reset need not wait.
         learners: The agents whose experience trains the live policy; all of them by default.
         remove_keys: Keys of infos that are never sent, such as those that cannot be pickled.
         change_task_on_completion: Change to a new task in mid-episode once every agent's `task_completion` is 1,

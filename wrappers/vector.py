@@ -181,11 +181,12 @@ class VectorSync:
         self._done |= terminations | truncations
 
     def _end(self, env: int) -> None:
-        self._send_steps(env, ends=True)
         agents, link = self._spec.possible_agents, self._links[env]
         returns = dict(zip(agents, self._returns[env].tolist(), strict=True))
         length, none = int(self._lengths[env]), dict.fromkeys(agents, 0.0)
-        link.send(EpisodeResult(self.encoded_tasks[env], link.env_id, returns, length, none))
+        result = EpisodeResult(self.encoded_tasks[env], link.env_id, returns, length, none)
+        steps = self._cut(env, ends=True)
+        self._stocks[env].send_last([result] if steps is None else [steps, result])
         self._begin(env)
         self._begins[env] = self._row
 
@@ -197,28 +198,32 @@ class VectorSync:
         self._begins[:] = 0
 
     def _send_steps(self, env: int, *, ends: bool) -> None:
+        batch = self._cut(env, ends=ends)
+        if batch is not None:
+            self._links[env].send(batch)
+
+    def _cut(self, env: int, *, ends: bool) -> StepBatch | None:
+        """An environment's steps that have not been sent; None where there are none, or nobody reads them."""
         begin, link = int(self._begins[env]), self._links[env]
         steps = self._row - begin
         if steps == 0 or not link.step_fields:
-            return
+            return None
         rows = slice(begin, self._row)
         terminations, truncations, active = (flags[rows, env].copy() for flags in self._flags)
-        link.send(
-            StepBatch(
-                task=self.encoded_tasks[env],
-                env_id=link.env_id,
-                agents=self._spec.possible_agents,
-                rewards=self._rewards[rows, env].copy(),
-                terminations=terminations,
-                truncations=truncations,
-                active=active,
-                observations={},
-                final_observations={},
-                infos=(),
-                progress=None,
-                starts_episode=bool(self._lengths[env] == steps),
-                ends_episode=ends,
-            )
+        return StepBatch(
+            task=self.encoded_tasks[env],
+            env_id=link.env_id,
+            agents=self._spec.possible_agents,
+            rewards=self._rewards[rows, env].copy(),
+            terminations=terminations,
+            truncations=truncations,
+            active=active,
+            observations={},
+            final_observations={},
+            infos=(),
+            progress=None,
+            starts_episode=bool(self._lengths[env] == steps),
+            ends_episode=ends,
         )
 
 

@@ -34,6 +34,15 @@ class Link(Protocol):
             TransportError: the update cannot be sent as it is.
         """
 
+    def send_all(self, updates: Sequence[Update], want: int) -> None:
+        """Hand over several updates, in order, and ask for that many tasks for the stock, in one message.
+
+        The tasks are drawn after the updates where the curriculum keeps up, and before them where it does not.
+
+        Raises:
+            CurriculumError: as for `send`, like the others.
+        """
+
     def request(self, k: int, *, start: bool) -> None:
         """Ask for k tasks.
 

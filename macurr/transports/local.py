@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
+from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 from macurr.curriculum import Curriculum
@@ -64,6 +65,13 @@ class LocalLink:
     def send(self, update: Update) -> None:
         """Apply one update."""
         self._open().apply(update)
+
+    def send_all(self, updates: Sequence[Update], want: int) -> None:
+        """Apply several updates, then draw tasks for the stock."""
+        for update in updates:
+            self.send(update)
+        if want:
+            self.request(want, start=False)
 
     def request(self, k: int, *, start: bool) -> None:
         """Draw k tasks now."""

@@ -14,7 +14,7 @@ import socket
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from typing_extensions import override
@@ -33,8 +33,9 @@ from macurr.errors import (
 from macurr.host import Assignment, CurriculumHost
 from macurr.messages import EnvSpec, Update
 from macurr.transports.base import SyncedCurriculum
+from macurr.transports.encoding import encode
 from macurr.transports.server import CurriculumServer
-from macurr.transports.wire import CHUNK, Address, FrameReader, open_socket, pack
+from macurr.transports.wire import CHUNK, Address, FrameReader, open_socket, pack, wait_for
 
 __all__ = ["ProcessComponents", "ProcessLink", "make_multiprocessing_curriculum"]
 
@@ -77,7 +78,12 @@ class ProcessLink:
 
     def send(self, update: Update) -> None:
         """Send one update; waits while `maxsize` updates are unapplied."""
-        self._channel.send(update)
+        self.send_all((update,), 0)
+
+    def send_all(self, updates: Sequence[Update], want: int) -> None:
+        """Send several updates, and ask for tasks, in one message; waits while `maxsize` updates are unapplied."""
+        self._channel.send(updates, self.env_id, self._wait, want)
+        self._wait = None
 
     def request(self, k: int, *, start: bool) -> None:
         """Ask for k tasks."""
@@ -85,7 +91,7 @@ class ProcessLink:
         self._wait = None
 
     def started(self, wait: float) -> None:
-        """Note that a task from the stock is begun; travels with the next request."""
+        """Note that a task from the stock is begun; travels with the next message."""
         self._wait = wait
 
     def task(self) -> Assignment:
@@ -110,6 +116,7 @@ class _Channel:
                 f"No curriculum listens at the address of this handle ({error}). Make the environments while the "
                 "object that make_multiprocessing_curriculum returned is open, and call its start() if start=False."
             ) from error
+        self._sock.setblocking(False)  # what can be done at once takes one system call
         self.close = weakref.finalize(self, _hang_up, self._sock, os.getpid())
         self._reader = FrameReader()
         self._sent = self._applied = 0
@@ -118,27 +125,28 @@ class _Channel:
         self.write(pack("hello", spec, count))
         self.read_until(lambda: bool(self.links), TaskTimeoutError, "the curriculum's welcome")
 
-    def send(self, update: Update) -> None:
-        """Send one update; waits while too many are unapplied."""
+    def send(self, updates: Sequence[Update], env_id: int, wait: float | None, want: int) -> None:
+        """Send updates of one environment; waits while too many are unapplied."""
         try:
-            data = pack("update", update)
+            data = pack("updates", env_id, wait, want, *map(encode, updates))
+        except TransportError:
+            raise
         except Exception as error:  # pickle raises whatever an object's own methods raise
             raise TransportError(
-                f"This {type(update).__name__} cannot be sent to another process: {error}. "
-                f"{_culprit(update)}Name such info keys in the sync wrapper's remove_keys."
+                f"This {type(updates[0]).__name__} cannot be sent to another process: {error}. "
+                f"{_culprit(updates[0])}Name such info keys in the sync wrapper's remove_keys."
             ) from error
         if self._sent - self._applied >= self._maxsize:
             self.read_until(
                 lambda: self._sent - self._applied < self._maxsize, BacklogError, "updates to be applied"
             )
         self.write(data)
-        self._sent += 1
+        self._sent += len(updates)
 
     def write(self, data: bytes) -> None:
         """Send bytes, all of them or none that anybody would read."""
         try:
-            self._sock.settimeout(self._timeout)
-            self._sock.sendall(data)
+            self._send_all(data)
         except TimeoutError as error:
             self.close()
             raise BacklogError(self._late("room for updates")) from error
@@ -149,6 +157,15 @@ class _Channel:
             self.close()
             raise
 
+    def _send_all(self, data: bytes) -> None:
+        deadline, rest = time.monotonic() + self._timeout, memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._sock.send(rest) :]
+            except BlockingIOError:
+                if not wait_for(self._sock, deadline - time.monotonic(), writing=True):
+                    raise TimeoutError from None
+
     def read_until(self, done: Callable[[], bool], late: type[MacurrError], what: str) -> None:
         """Read until `done()`; what is already here costs no system call."""
         deadline = 0.0
@@ -158,9 +175,9 @@ class _Channel:
             if now >= deadline:
                 raise late(self._late(what))
             try:
-                self._sock.settimeout(deadline - now)
                 data = self._sock.recv(CHUNK)
-            except TimeoutError:
+            except BlockingIOError:
+                wait_for(self._sock, deadline - now, writing=False)
                 continue
             except OSError as error:
                 self._explain_loss(error)
@@ -187,7 +204,6 @@ class _Channel:
     def _explain_loss(self, error: OSError | None) -> NoReturn:
         """Raise why the connection broke: what the host said last, or that it is gone."""
         with contextlib.suppress(OSError):
-            self._sock.settimeout(0.0)
             for frame in self._reader.feed(self._sock.recv(CHUNK)):
                 self._take(*frame)
         self.close()

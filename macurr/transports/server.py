@@ -27,6 +27,7 @@ from typing import Any
 from macurr.errors import CurriculumError, MacurrError, TransportError
 from macurr.host import CurriculumHost
 from macurr.messages import EnvSpec
+from macurr.transports.encoding import decode
 from macurr.transports.wire import CHALLENGE, CHUNK, DIGEST, FrameReader, forget, listen, pack, proof
 
 __all__ = ["CurriculumServer"]
@@ -288,8 +289,8 @@ class CurriculumServer:
     # Frames
 
     def _route(self, peer: _Peer, kind: str, *parts: Any) -> None:
-        if kind == "update":
-            self._queue.append((peer, "update", partial(self._apply, peer, *parts)))
+        if kind == "updates":
+            self._take_updates(peer, *parts)
         elif kind == "request" and not parts[2]:
             self._do(peer, "request for tasks", partial(self._draw, peer, *parts))
         elif kind == "request":
@@ -298,6 +299,20 @@ class CurriculumServer:
             self._do(peer, "registration", partial(self._hello, peer, *parts))
         else:
             raise TransportError(f"Unknown message {kind!r}.")
+
+    def _take_updates(
+        self, peer: _Peer, env_id: int, wait: float | None, want: int, *encoded: tuple[Any, ...]
+    ) -> None:
+        if wait is not None:
+            self._do(peer, "start of a task", partial(self._start, peer, env_id, wait))
+        keeps_up = not self._queue
+        for update in map(decode, encoded):
+            self._queue.append((peer, "update", partial(self._apply, peer, update)))
+        draw = partial(self._draw, peer, env_id, want, False, None)
+        if want and keeps_up:  # fresher by these updates, and no one waits for them
+            self._queue.append((peer, "request for tasks", draw))
+        elif want:
+            self._do(peer, "request for tasks", draw)
 
     def _do(self, peer: _Peer, what: str, work: Callable[[], None]) -> None:
         """Do one piece of work for a peer. What it raises goes to the environments, never into the thread."""
@@ -340,6 +355,10 @@ class CurriculumServer:
             self._host.start(env_id, wait)
         for assignment in self._host.draw(env_id, k, start=start):
             self._send(peer, pack("task", env_id, *assignment))
+
+    def _start(self, peer: _Peer, env_id: int, wait: float) -> None:
+        self._check_owner(peer, env_id)
+        self._host.start(env_id, wait)
 
     def _apply(self, peer: _Peer, update: Any) -> None:
         self._check_owner(peer, getattr(update, "env_id", None))

@@ -11,6 +11,7 @@ import hmac
 import os
 import pickle
 import secrets
+import selectors
 import socket
 import struct
 import sys
@@ -29,6 +30,7 @@ __all__ = [
     "open_socket",
     "pack",
     "proof",
+    "wait_for",
 ]
 
 CHALLENGE = 32
@@ -126,6 +128,13 @@ def _receive(sock: socket.socket, size: int) -> bytes:
 def proof(key: bytes, role: bytes, challenge: bytes) -> bytes:
     """The proof of holding `key` that a peer in `role` gives for a challenge."""
     return hmac.digest(key, role + challenge, "sha256")
+
+
+def wait_for(sock: socket.socket, seconds: float, *, writing: bool) -> bool:
+    """Wait until a socket can be written or read; whether it can be, after that many seconds at most."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_WRITE if writing else selectors.EVENT_READ)
+        return bool(selector.select(max(0.0, seconds)))
 
 
 def pack(*parts: Any) -> bytes:

@@ -205,7 +205,8 @@ def test_a_reset_in_mid_episode_aborts_it(connect):
     assert (first.task, len(first), first.starts_episode, first.ends_episode) == (1, 4, True, False)
     assert (last.task, len(last), last.starts_episode, last.ends_episode) == (1, 1, False, True)
     assert result == EpisodeResult(1, 0, {"left": 5.0, "right": -2.5}, 5, {"left": 0.0, "right": 0.0})
-    assert told(trace)[5:] == [EpisodeAborted(2, 0)]
+    # The stock goes back: what was drawn ahead, and what was asked for together with the result.
+    assert told(trace)[5:] == [EpisodeAborted(2, 0), EpisodeAborted(3, 0)]
 
 
 def test_an_episode_ends_when_everybody_is_done_whoever_stays_listed(connect):
