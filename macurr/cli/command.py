@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from macurr.cli import evaluate, report, train
+from macurr.cli import evaluate, report, tournament, train
 from macurr.cli.options import CANNOT, INTERRUPTED, Parser
 from macurr.errors import MacurrError
 
@@ -42,6 +42,6 @@ def _parser() -> Parser:
         description="Curricula of levels and opponents for multi-agent reinforcement learning on PettingZoo.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (train, evaluate, report):
+    for module in (train, evaluate, tournament, report):
         module.add_command(commands)
     return parser

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from typing_extensions import override
 
-__all__ = ["CANNOT", "DONE", "INTERRUPTED", "Parser", "Wide", "number", "pair", "sizes", "whole"]
+__all__ = ["CANNOT", "DONE", "INTERRUPTED", "Parser", "Wide", "levels", "number", "pair", "sizes", "whole"]
 
 DONE, CANNOT, INTERRUPTED = 0, 2, 130
 
@@ -48,6 +48,14 @@ def whole(text: str) -> int:
     if not value.is_integer():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number, such as 200000 or 2e5")
     return int(text) if text.strip("+-").isdigit() else int(value)
+
+
+def levels(text: str) -> int | tuple[int, ...]:
+    """How many levels, or which: a whole number, a range FIRST-LAST, or numbers with commas between."""
+    first, dash, last = text.partition("-")
+    if dash and first:
+        return tuple(range(whole(first), whole(last) + 1))
+    return tuple(whole(part) for part in text.split(",") if part) if "," in text else whole(text)
 
 
 def sizes(text: str) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ from macurr.errors import MissingDependencyError as _MissingDependencyError
 from macurr.training.config import CurriculumConfig, EvaluationConfig, PPOConfig, TrainConfig
 
 if TYPE_CHECKING:
+    from macurr.training.comparison import Comparison, compare
+    from macurr.training.crossplay import tournament
     from macurr.training.display import make_display
     from macurr.training.evaluation import Evaluation, evaluate
     from macurr.training.policy import Policy
@@ -30,21 +32,27 @@ if TYPE_CHECKING:
     from macurr.training.report import write_report
     from macurr.training.runner import resume, train
     from macurr.training.status import Listener, Status, TrainResult
+    from macurr.training.tournament_result import Entry, Tournament
 
 __all__ = [
     "PPO",
+    "Comparison",
     "CurriculumConfig",
+    "Entry",
     "Evaluation",
     "EvaluationConfig",
     "Listener",
     "PPOConfig",
     "Policy",
     "Status",
+    "Tournament",
     "TrainConfig",
     "TrainResult",
+    "compare",
     "evaluate",
     "make_display",
     "resume",
+    "tournament",
     "train",
     "write_report",
 ]
@@ -52,6 +60,8 @@ __all__ = [
 _WHERE = {
     "PPO": "ppo",
     "Policy": "policy",
+    "Comparison": "comparison",
+    "compare": "comparison",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
     "Listener": "status",
@@ -60,6 +70,9 @@ _WHERE = {
     "resume": "runner",
     "make_display": "display",
     "train": "runner",
+    "Entry": "tournament_result",
+    "Tournament": "tournament_result",
+    "tournament": "crossplay",
     "write_report": "report",
 }
 _EXTRA = ("torch", "tensorboard", "matplotlib", "rich")

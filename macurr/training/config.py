@@ -27,7 +27,7 @@ __all__ = [
 FORMAT_VERSION = 1
 """The version of a run directory. A run of another version is refused, not misread."""
 
-CURRICULA = ("plr", "dr")
+CURRICULA = ("plr", "dr", "joint")
 OPPONENTS = ("pfsp", "fsp", "self")
 TRANSPORTS = ("process", "local")
 
@@ -80,7 +80,8 @@ class CurriculumConfig:
 
     Attributes:
         levels: Number of training levels: the seeds 0 to levels - 1. Evaluation uses seeds beyond.
-        score: How PLR scores a level from the learner's episode: a strategy of `PrioritizedLevelReplay`.
+        score: How PLR scores a level from the learner's episode: a strategy of `PrioritizedLevelReplay`, one of
+            value_l1, signed_value_loss, positive_value_loss, max_mc, grounded_positive_value_loss, learnability.
         temperature: PLR's temperature of the ranks of the scores.
         staleness_coef: PLR's share of levels chosen for not having been played lately.
         replay_prob: PLR's share of replayed levels.
@@ -119,8 +120,10 @@ class TrainConfig:
     Attributes:
         env: Import path of a PettingZoo Parallel environment: a module with `parallel_env`, or `module:callable`.
         env_args: Keywords for it.
-        curriculum: "plr" (prioritized level replay) or "dr" (uniform levels).
+        curriculum: "plr" (prioritized level replay), "dr" (uniform levels), or "joint" (level replay for each
+            opponent, and mostly the opponent on whose levels the scores are highest: MAESTRO).
         opponents: "pfsp" (prioritized fictitious self-play), "fsp" (uniform over the past), or "self" (the latest).
+            With "joint" it draws every tenth opponent only.
         seed: Seed of everything random.
         steps: Environment steps to train for; None for no bound.
         minutes: Minutes to train for; None for no bound. Whichever bound comes first ends the training; without

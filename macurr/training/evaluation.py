@@ -25,50 +25,17 @@ from macurr.training.matches import Arena, seat_matches
 from macurr.training.opponents import RANDOM, PolicyBank
 from macurr.training.policy import PolicySpec
 from macurr.training.rundir import RunDir
+from macurr.training.scoring import Row, by_seat, outcomes, row_of, rows_table
 from macurr.training.session import probe
 from macurr.training.threads import bounded_threads
 
-__all__ = ["Evaluation", "Row", "evaluate", "wilson"]
+__all__ = ["Evaluation", "Row", "evaluate"]
 
 _FINAL = -2
 _SEED_OFFSET = 1_000_003
 """Apart from the seeds of training, so that evaluating changes no run."""
 
-_MOST_SEATS, _WIDTH = 3, 11
-"""Seats that a table has columns for, and how wide they are."""
-
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Row:
-    """The final policy against one opponent.
-
-    Attributes:
-        opponent: "random", or "snapshot <id>".
-        steps: Environment steps after which the snapshot was taken; None for "random".
-        games: Number of games: levels times seats.
-        win: Share of games won: more return than the mean of the others.
-        draw: Share of games drawn.
-        loss: Share of games lost.
-        score: win + draw / 2.
-        low: Lower end of the score's 95 % interval.
-        high: Upper end.
-        mean_return: Mean return of the final policy.
-        seats: Its score from each seat, in the order of the environment's agents.
-    """
-
-    opponent: str
-    steps: int | None
-    games: int
-    win: float
-    draw: float
-    loss: float
-    score: float
-    low: float
-    high: float
-    mean_return: float
-    seats: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -106,25 +73,9 @@ class Evaluation:
 
     def table(self) -> str:
         """The rows as text."""
-        names = "".join(f"{name:>8}" for name in ("win", "draw", "loss", "score"))
-        shown = self.agents if 1 < len(self.agents) <= _MOST_SEATS else ()
-        seats = "".join(f"  {agent[:_WIDTH]:>{_WIDTH}}" for agent in shown)
-        head = f"{'opponent':<13}{'at step':>11}{'games':>7}{names}   95 % interval{'return':>9}{seats}"
-        lines = [head, "-" * len(head)]
-        for row in self.rows:
-            when = "-" if row.steps is None else f"{row.steps:,}"
-            each = "".join(f"  {seat:>{_WIDTH}.1%}" for seat in row.seats[: len(shown)])
-            lines.append(
-                f"{row.opponent:<13}{when:>11}{row.games:>7}{row.win:>8.1%}{row.draw:>8.1%}{row.loss:>8.1%}"
-                f"{row.score:>8.1%}   {row.low:>5.1%} - {row.high:>6.1%}{row.mean_return:>8.2f}{each}"
-            )
         last = self.first_seed + self.seeds - 1
-        note = (
-            f"Final policy on held-out levels {self.first_seed} to {last}, from every seat. "
-            "score = win + draw / 2;\nintervals count levels, not games"
-            + ("; the last columns are scores by seat." if shown else ".")
-        )
-        return "\n".join([*lines, note])
+        where = f"Final policy on held-out levels {self.first_seed} to {last}"
+        return rows_table(self.rows, self.agents, where)
 
     def to_json(self) -> str:
         """Everything as a JSON text."""
@@ -181,12 +132,12 @@ def _evaluate(run: RunDir, config: TrainConfig, on_progress: Progress | None) ->
     returns = arena.play(games, _shifted(on_progress, 0, total))
     rows = [
         _row(opponent, part, pool)
-        for opponent, part in zip(opponents, _by_seat(returns, len(opponents), agents), strict=True)
+        for opponent, part in zip(opponents, by_seat(returns, len(opponents), agents), strict=True)
     ]
     matrix = np.full((len(snapshots), len(snapshots)), np.nan)
     if pairs:
         between = arena.play(duels, _shifted(on_progress, len(games), total))
-        _fill(matrix, snapshots, pairs, _by_seat(between, len(pairs), agents))
+        _fill(matrix, snapshots, pairs, by_seat(between, len(pairs), agents))
     result = Evaluation(
         rows=tuple(rows),
         seeds=len(seeds),
@@ -200,13 +151,6 @@ def _evaluate(run: RunDir, config: TrainConfig, on_progress: Progress | None) ->
     return result
 
 
-def wilson(rate: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate observed in n trials (Wilson, 1927); it stays inside 0 to 1."""
-    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def _final(path: Path) -> Mapping[str, NDArray[Any]]:
     try:
         loaded: dict[str, NDArray[Any]] = load_file(path)
@@ -217,31 +161,10 @@ def _final(path: Path) -> Mapping[str, NDArray[Any]]:
     return loaded
 
 
-def _by_seat(returns: NDArray[np.float64], pairs: int, agents: int) -> NDArray[np.float64]:
-    """Own return and the others' mean, float64 (pairs, seeds, A, 2)."""
-    table = returns.reshape(pairs, -1, agents, agents)
-    own = np.einsum("psaa->psa", table)
-    rest = (table.sum(axis=-1) - own) / max(agents - 1, 1)
-    return np.stack([own, rest], axis=-1)
-
-
 def _row(opponent: int, played: NDArray[np.float64], pool: AgentPool) -> Row:
-    outcome = np.sign(played[..., 0] - played[..., 1])
-    score = float((outcome.mean() + 1) / 2)
-    low, high = wilson(score, len(outcome))
-    return Row(
-        opponent="random" if opponent == RANDOM else f"snapshot {opponent}",
-        steps=None if opponent == RANDOM else int(pool.metadata(opponent)["steps"]),
-        games=outcome.size,
-        win=float((outcome > 0).mean()),
-        draw=float((outcome == 0).mean()),
-        loss=float((outcome < 0).mean()),
-        score=score,
-        low=low,
-        high=high,
-        mean_return=float(played[..., 0].mean()),
-        seats=tuple(((outcome.mean(axis=0) + 1) / 2).tolist()),
-    )
+    if opponent == RANDOM:
+        return row_of("random", None, played)
+    return row_of(f"snapshot {opponent}", int(pool.metadata(opponent)["steps"]), played)
 
 
 def _fill(
@@ -252,7 +175,7 @@ def _fill(
 ) -> None:
     place = {snapshot: i for i, snapshot in enumerate(snapshots)}
     for (i, j), part in zip(pairs, played, strict=True):
-        score = float((np.sign(part[..., 0] - part[..., 1]).mean() + 1) / 2)
+        score = float(outcomes(part).mean())
         matrix[place[i], place[j]] = score
         if np.isnan(matrix[place[j], place[i]]):
             matrix[place[j], place[i]] = 1.0 - score

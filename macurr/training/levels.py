@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from macurr.errors import ConfigError, StateError
 from macurr.training.rollout import Episode, Rollout
 
-__all__ = ["SCORES", "LevelHistory", "LevelScores"]
+__all__ = ["LEARNABILITY", "SCORES", "LevelHistory", "LevelScores"]
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +25,15 @@ SCORES: Mapping[str, Callable[[Floats, Floats, float], Floats]] = {
 """Score of each step from advantages and values (T,) and the best return ever seen on the level; the names are
 those of `PrioritizedLevelReplay`'s strategies. A level's score is the mean over the learner's episode."""
 
+LEARNABILITY = "learnability"
+"""The score of outcomes alone: what p(1 - p) is to be expected of a level's win rate p (Rutherford et al., "No
+Regrets", 2024), with every p alike before the first game. A draw is no win."""
+
+_MEMORY = 0.9
+"""What is kept of a level's results at each new one: they are of policies that are no more."""
+
+_ANY = -1
+"""Stands for the opponent where a level is the same against all."""
 
 _MOST_NUMBERS = 2_000_000
 """Numbers that a history may hold."""
@@ -34,19 +43,23 @@ class LevelScores:
     """Scores the learner's episodes, which may reach over several rollouts.
 
     Args:
-        strategy: One of `SCORES`.
+        strategy: One of `SCORES`, or `LEARNABILITY`.
         envs: Environments, E.
+        per_opponent: Whether a level against one opponent is another than the same against the next: for what is
+            remembered of a level, its best return or its results.
 
     Raises:
         ConfigError: there is no such strategy, or it is not scored by the learner.
     """
 
-    def __init__(self, strategy: str, envs: int) -> None:
-        if strategy not in SCORES:
-            raise ConfigError(f"score={strategy!r} cannot be used: it must be one of {', '.join(SCORES)}.")
-        self._score = SCORES[strategy]
+    def __init__(self, strategy: str, envs: int, per_opponent: bool = False) -> None:
+        if strategy not in (*SCORES, LEARNABILITY):
+            names = ", ".join((*SCORES, LEARNABILITY))
+            raise ConfigError(f"score={strategy!r} cannot be used: it must be one of {names}.")
+        self._score = SCORES.get(strategy)
+        self._per_opponent = per_opponent
         self._open: list[list[tuple[Floats, Floats]]] = [[] for _ in range(envs)]
-        self._best: dict[int, float] = {}
+        self._known: dict[tuple[int, int], Floats] = {}
 
     def read(self, rollout: Rollout, advantages: NDArray[np.float32]) -> list[tuple[Episode, float]]:
         """Take in a rollout.
@@ -82,25 +95,53 @@ class LevelScores:
 
     def _finish(self, episode: Episode) -> float | None:
         parts, self._open[episode.env] = self._open[episode.env], []
-        best = max(self._best.get(episode.level, -np.inf), episode.learner_return)
-        self._best[episode.level] = best
+        known = self._remember(episode)
         if not parts:
             return None
+        if self._score is None:
+            return expected_learnability(*known[1:].tolist())
         advantages = np.concatenate([part[0] for part in parts])
         values = np.concatenate([part[1] for part in parts])
-        return float(self._score(advantages, values, best).mean())
+        return float(self._score(advantages, values, float(known[0])).mean())
+
+    def _remember(self, episode: Episode) -> Floats:
+        """Best return, wins and games not won of the episode's level, after it."""
+        key = (episode.opponent if self._per_opponent else _ANY, episode.level)
+        best, wins, others = self._known.get(key, (-np.inf, 0.0, 0.0))
+        won = episode.outcome > 0
+        known = np.array(
+            [max(best, episode.learner_return), _MEMORY * wins + won, _MEMORY * others + (not won)]
+        )
+        self._known[key] = known
+        return known
+
+    def keep(self, opponents: Collection[int]) -> None:
+        """Forget what is remembered of levels against all but these opponents."""
+        kept = {_ANY, *opponents}
+        self._known = {key: known for key, known in self._known.items() if key[0] in kept}
 
     def state_dict(self) -> dict[str, Any]:
-        """The best returns. Episodes under way are left out: whoever goes on from here plays them anew."""
+        """What is remembered. Episodes under way are left out: whoever goes on from here plays them anew."""
         return {
-            "levels": np.array(list(self._best), np.int64),
-            "best": np.array(list(self._best.values()), np.float64),
+            "keys": np.array(list(self._known), np.int64).reshape(-1, 2),
+            "known": np.array(list(self._known.values()), np.float64).reshape(-1, 3),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict()`."""
-        self._best = dict(zip(state["levels"].tolist(), state["best"].tolist(), strict=True))
+        keys = [(int(opponent), int(level)) for opponent, level in state["keys"]]
+        self._known = dict(zip(keys, state["known"], strict=True))
         self._open = [[] for _ in self._open]
+
+
+def expected_learnability(wins: float, others: float) -> float:
+    """The mean of p(1 - p) where p is a win rate of which so much was seen, and that was uniform before.
+
+    That is ab / ((a + b)(a + b + 1)) of the Beta distribution with a = 1 + wins and b = 1 + others: 1/6 before the
+    first game, 0.25 after many of which half were won.
+    """
+    a, b = 1.0 + wins, 1.0 + others
+    return a * b / ((a + b) * (a + b + 1.0))
 
 
 class LevelHistory:

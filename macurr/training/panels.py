@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 from macurr.training.evaluation import Evaluation
 
 __all__ = [
+    "BLUE",
+    "DUEL",
+    "FAINT",
+    "GOLD",
     "INK",
     "SOFT",
     "STYLE",
+    "WIN",
     "against_the_past",
     "learning",
     "level_scores",
@@ -47,7 +52,8 @@ STYLE: Any = {
 }
 """Settings of Matplotlib that the panels are drawn with."""
 
-_DUEL = LinearSegmentedColormap.from_list("duel", [LOSS, "#f6d9ce", "#ffffff", "#cbe7e5", WIN])
+DUEL = LinearSegmentedColormap.from_list("duel", [LOSS, "#f6d9ce", "#ffffff", "#cbe7e5", WIN])
+"""Scores from 0 to 1, one half in white."""
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#f4f6f8", "#cfe3e6", "#6fb7bb", "#1c7f8c", "#10394e"])
 
 Floats = NDArray[np.float64]
@@ -189,7 +195,7 @@ def result_matrix(axes: Axes, evaluation: Evaluation) -> None:
     known = [steps.get(f"snapshot {i}") for i in evaluation.snapshots]
     names = ["final" if at is None else _short(at) for at in known]
     axes.set_facecolor("#eef1f4")
-    axes.imshow(matrix, cmap=_DUEL, vmin=0, vmax=1, aspect="auto")
+    axes.imshow(matrix, cmap=DUEL, vmin=0, vmax=1, aspect="auto")
     for i, line in enumerate(matrix):
         for j, value in enumerate(line):
             if np.isfinite(value):

@@ -17,6 +17,7 @@ from macurr.curricula import (
 from macurr.curricula.plr import PrioritizedLevelReplay
 from macurr.opponents import AgentPool
 from macurr.training.config import TrainConfig
+from macurr.training.levels import LEARNABILITY
 from macurr.training.rollout import Episode
 from macurr.wrappers import DualCurriculumWrapper
 
@@ -27,7 +28,8 @@ OPPONENT, LEVEL = 0, 1
 TASK_WIDTH = 2
 
 _EXPLORATION = 0.1
-"""PFSP's share of opponents drawn uniformly: one that is always beaten might beat a later policy."""
+"""PFSP's share of opponents drawn uniformly: one that is always beaten might beat a later policy. In the same way the
+share that the joint curriculum does not choose by scores."""
 
 
 def build_curriculum(config: TrainConfig, pool: AgentPool) -> DualCurriculumWrapper:
@@ -37,11 +39,15 @@ def build_curriculum(config: TrainConfig, pool: AgentPool) -> DualCurriculumWrap
         config: The run's settings.
         pool: The snapshots to play against.
     """
-    levels, opponents = np.random.SeedSequence(config.seed).spawn(2)
-    return DualCurriculumWrapper(
-        _levels(config, np.random.default_rng(levels)),
-        _opponents(config, pool, np.random.default_rng(opponents)),
-    )
+    seeds = np.random.SeedSequence(config.seed).spawn(2)
+    levels, others = (np.random.default_rng(seed) for seed in seeds)
+    opponents = _opponents(config, pool, others)
+    if config.curriculum == "joint":
+        return DualCurriculumWrapper(
+            lambda rng: _replay(config, rng), opponents, joint=True, uniform_prob=_EXPLORATION, seed=levels
+        )
+    replayed = config.curriculum == "plr"
+    return DualCurriculumWrapper((_replay if replayed else _uniform)(config, levels), opponents)
 
 
 def score_message(config: TrainConfig, scored: Sequence[tuple[Episode, float]]) -> dict[str, Any] | None:
@@ -51,7 +57,7 @@ def score_message(config: TrainConfig, scored: Sequence[tuple[Episode, float]]) 
         config: The run's settings.
         scored: Finished episodes and their levels' scores.
     """
-    if config.curriculum != "plr" or not scored:
+    if config.curriculum == "dr" or not scored:
         return None
     return {
         "tasks": [(episode.opponent, episode.level) for episode, _ in scored],
@@ -59,13 +65,16 @@ def score_message(config: TrainConfig, scored: Sequence[tuple[Episode, float]]) 
     }
 
 
-def _levels(config: TrainConfig, rng: np.random.Generator) -> Curriculum:
-    space = DiscreteTaskSpace(config.tasks.levels)
-    if config.curriculum == "dr":
-        return DomainRandomization(space, seed=rng)
+def _uniform(config: TrainConfig, rng: np.random.Generator) -> Curriculum:
+    return DomainRandomization(DiscreteTaskSpace(config.tasks.levels), seed=rng)
+
+
+def _replay(config: TrainConfig, rng: np.random.Generator) -> Curriculum:
+    score = config.tasks.score
     return PrioritizedLevelReplay(
-        space,
-        strategy=config.tasks.score,
+        DiscreteTaskSpace(config.tasks.levels),
+        # The trainer's scores come ready-made. The strategy of this name would score episodes on its own besides.
+        strategy="value_l1" if score == LEARNABILITY else score,
         temperature=config.tasks.temperature,
         staleness_coef=config.tasks.staleness_coef,
         replay_schedule="fixed",

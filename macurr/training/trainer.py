@@ -57,7 +57,9 @@ class Trainer:
         self._generator = torch.Generator().manual_seed(config.seed)
         self.policy = Policy(PolicySpec.of(self.layout, config.ppo.hidden), self._generator)
         self.ppo = PPO(self.policy, config.ppo, self._generator)
-        self._scores = LevelScores(config.tasks.score, config.num_envs)
+        self._scores = LevelScores(
+            config.tasks.score, config.num_envs, per_opponent=config.curriculum == "joint"
+        )
         self.history = LevelHistory(config.tasks.levels)
         self.pool = AgentPool(run.snapshots, config.tasks.capacity, keep="spread")
         self._recent: deque[int] = deque(maxlen=_RECENT)
@@ -207,6 +209,7 @@ class Trainer:
 
     def _add_snapshot(self) -> None:
         self.pool.add(self.policy.arrays(), update=self._update, steps=self._steps)
+        self._scores.keep(self.pool.ids)
 
     # Bounds
 

@@ -6,8 +6,9 @@ import pytest
 
 from macurr.errors import ConfigError
 from macurr.training import TrainConfig, evaluate, write_report
-from macurr.training.evaluation import Evaluation, Row, _by_seat, _fill, wilson
+from macurr.training.evaluation import Evaluation, Row, _fill
 from macurr.training.rundir import RunDir
+from macurr.training.scoring import by_seat, wilson
 
 
 def test_wilson_by_hand():
@@ -18,13 +19,13 @@ def test_wilson_by_hand():
     assert wilson(0.0, 5)[0] == 0.0
 
 
-def test_own_return_and_the_others_mean_by_seat():
+def test_own_return_and_the_others_meanby_seat():
     # One pair, one seed, three seats: the player of interest sits at 0, 1, 2 in turn.
     returns = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
-    table = _by_seat(returns, pairs=1, agents=3)
+    table = by_seat(returns, pairs=1, agents=3)
     assert table.shape == (1, 1, 3, 2)
     assert table[0, 0].tolist() == [[1, 2.5], [5, 5], [9, 7.5]]
-    assert _by_seat(np.array([[4.0], [5.0]]), pairs=1, agents=1)[0, :, 0].tolist() == [[4, 0], [5, 0]]
+    assert by_seat(np.array([[4.0], [5.0]]), pairs=1, agents=1)[0, :, 0].tolist() == [[4, 0], [5, 0]]
 
 
 def test_a_matrix_is_filled_from_one_side_where_seats_are_exchanged():

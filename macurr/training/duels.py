@@ -1,0 +1,100 @@
+"""Games between players: every pair on every level from every seat, their policies loaded as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations, permutations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from macurr.errors import ConfigError
+from macurr.training.checks import whole
+from macurr.training.matches import Arena, seat_matches
+from macurr.training.opponents import RANDOM, PolicyBank
+from macurr.training.players import OpenRun, Player, Weights
+from macurr.training.policy import PolicySpec
+from macurr.training.scoring import by_seat
+from macurr.training.stage import Stage
+from macurr.training.threads import bounded_threads
+
+__all__ = ["Progress", "all_pairs", "checked_seed", "checked_workers", "play"]
+
+Progress = Callable[[int, int], None]
+
+_CAPACITY = 256
+"""Policies that are kept loaded."""
+
+
+def all_pairs(n: int, agents: int) -> list[tuple[int, int]]:
+    """Who plays whom: with two agents each pair once, for seats are swapped; with more, each against teams of each."""
+    return list(combinations(range(n), 2) if agents == 2 else permutations(range(n), 2))
+
+
+def play(
+    players: Sequence[Player],
+    pairs: Sequence[tuple[int, int]],
+    stage: Stage,
+    *,
+    workers: int,
+    seed: int,
+    on_progress: Progress | None = None,
+) -> NDArray[np.float64]:
+    """Play every pair on every level from every seat.
+
+    Args:
+        players: The players.
+        pairs: (a player's place, the place of the one who plays all other agents).
+        stage: The environment and the levels.
+        workers: Processes that step environments; 0 for none, everything in this one.
+        seed: Seed of the policies' choices.
+        on_progress: Is told how many of how many games are over.
+
+    Returns:
+        Own return and the others' mean, float64 (pairs, levels, A, 2).
+
+    Raises:
+        MacurrError: an environment failed, a worker died, or a player cannot be read.
+    """
+    agents = len(stage.layout.agents)
+    # The random policy has a number of its own in a bank.
+    numbers = [RANDOM if player.run is None else i for i, player in enumerate(players)]
+
+    def weights(number: int) -> Weights:
+        return players[number].weights()
+
+    bank = PolicyBank(PolicySpec.of(stage.layout, ()), weights, capacity=_CAPACITY)
+    arena = Arena(stage.source, stage.layout, bank, torch.Generator().manual_seed(seed), workers)
+    matches = seat_matches([(numbers[i], numbers[j]) for i, j in pairs], stage.levels, agents)
+    with bounded_threads(1):
+        returns = arena.play(matches, on_progress)
+    return by_seat(returns, len(pairs), agents)
+
+
+def checked_seed(seed: int) -> int:
+    """The seed.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    holds, wanted = whole(0, 2**63 - 1)
+    if not holds(seed):
+        raise ConfigError(f"seed={seed!r} cannot be used: it must be {wanted}.")
+    return seed
+
+
+def checked_workers(workers: int | None, runs: Sequence[OpenRun]) -> int:
+    """The number of worker processes: as given, or as the runs had.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if workers is None:
+        return max(0 if run.config.transport == "local" else run.config.workers for run in runs)
+    holds, wanted = whole(0, 256)
+    if not holds(workers):
+        raise ConfigError(
+            f"workers={workers!r} cannot be used: it must be {wanted}; 0 plays in this process."
+        )
+    return workers

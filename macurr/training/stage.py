@@ -1,0 +1,124 @@
+"""Where the players of a tournament or an evaluation meet: an environment that suits all, and its levels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from macurr.errors import ConfigError
+from macurr.training.envs import EnvSource
+from macurr.training.layout import Layout
+from macurr.training.players import OpenRun
+from macurr.training.session import probe
+
+__all__ = ["Stage"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where players meet.
+
+    Attributes:
+        source: The environment.
+        layout: How it is laid out.
+        levels: The seeds to play.
+        held_out: Whether no run was trained on any of them.
+    """
+
+    source: EnvSource
+    layout: Layout
+    levels: tuple[int, ...]
+    held_out: bool
+
+    @classmethod
+    def of(
+        cls,
+        runs: Sequence[OpenRun],
+        levels: int | Sequence[int],
+        env: str | None = None,
+        env_args: Mapping[str, Any] | None = None,
+    ) -> Stage:
+        """The stage for players of some runs.
+
+        Args:
+            runs: The runs.
+            levels: How many levels beyond those trained on, or the levels themselves.
+            env: Another environment than the runs', of the same shape.
+            env_args: Keywords for it; without `env`, keywords to change of the runs' own.
+
+        Raises:
+            ConfigError: the runs play different environments, or the other one is of another shape.
+        """
+        source = _common_source(runs) if env is None else EnvSource(env)
+        if env_args:
+            source = EnvSource(source.path, {**source.args, **env_args})
+        layout = probe(source)
+        if env is not None or env_args:
+            _check_shape(runs, source, layout)
+        seen = max(run.config.tasks.levels for run in runs)
+        played = _levels(levels, seen)
+        return cls(source, layout, played, min(played) >= seen)
+
+    @property
+    def described(self) -> str:
+        """The levels in words."""
+        first, last, count = self.levels[0], self.levels[-1], len(self.levels)
+        kind = "held-out levels" if self.held_out else "levels"
+        seen = "" if self.held_out else " (some were trained on)"
+        if self.levels != tuple(range(first, last + 1)):
+            return f"{count} {kind} from {min(self.levels)} to {max(self.levels)}{seen}"
+        return f"{kind} {first} to {last}{seen}" if count > 1 else f"{kind[:-1]} {first}{seen}"
+
+
+def _levels(levels: int | Sequence[int], seen: int) -> tuple[int, ...]:
+    if isinstance(levels, int) and not isinstance(levels, bool) and levels > 0:
+        return tuple(range(seen, seen + levels))
+    try:
+        played = tuple(int(level) for level in levels)  # type: ignore[union-attr]  # a wrong type is told below
+    except TypeError:
+        played = ()
+    if not played or min(played) < 0 or len(set(played)) < len(played):
+        raise ConfigError(
+            f"levels={levels!r} cannot be played: give a number of levels of at least 1, or different seeds of at "
+            "least 0, such as 5000-5099."
+        )
+    return played
+
+
+def _common_source(runs: Sequence[OpenRun]) -> EnvSource:
+    first = runs[0]
+    for run in runs[1:]:
+        if _described(run.source) != _described(first.source):
+            raise ConfigError(
+                f"These runs play different environments: {first.label} plays {_described(first.source)}, {run.label} "
+                f"plays {_described(run.source)}. Name runs of one environment, or the one that all are to play by "
+                "--env (env)."
+            )
+    return first.source
+
+
+def _check_shape(runs: Sequence[OpenRun], source: EnvSource, layout: Layout) -> None:
+    own: dict[str, Layout] = {}
+    for run in runs:
+        where = _described(run.source)
+        if where not in own:
+            own[where] = probe(run.source)
+        if _shape(own[where]) != _shape(layout):
+            raise ConfigError(
+                f"{run.label} was trained on {where}: {_shape(own[where])}. {_described(source)} has another shape: "
+                f"{_shape(layout)}. Name an environment of the same shape by --env and --env-arg."
+            )
+
+
+def _shape(layout: Layout) -> str:
+    kind = "actions" if layout.discrete else "coordinates of actions"
+    each = layout.masks.sum(axis=1).tolist()
+    return f"{len(layout.agents)} agents, rows of {layout.features} numbers, {each} {kind}"
+
+
+def _described(source: EnvSource) -> str:
+    # Through JSON, in which runs keep their settings: a tuple is a list there.
+    args = json.loads(json.dumps(dict(source.args), sort_keys=True, default=str))
+    return f"{source.path}({', '.join(f'{key}={value!r}' for key, value in args.items())})"
