@@ -330,7 +330,9 @@ class CurriculumHost:
             curriculum.load_state_dict(state["curriculum"])
             try:
                 # Only now: what a curriculum loads may make its space grow.
-                self._returned = deque([curriculum.task_space.check(task) for task in state["outstanding"]])
+                space = curriculum.task_space
+                out = [task for task in state["outstanding"] if not space.was_removed(task)]
+                self._returned = deque([space.check(task) for task in out])
             except (TaskError, TypeError) as error:
                 curriculum.load_state_dict(before)
                 raise StateError(f"The state's tasks that are out are damaged: {error}") from error

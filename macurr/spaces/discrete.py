@@ -81,8 +81,7 @@ class DiscreteTaskSpace(TaskSpace):
     def was_removed(self, task: Any) -> bool:
         if not self._removed or not self._given(task):
             return False
-        place = bisect_left(self._removed, task)
-        return place < len(self._removed) and self._removed[place] == task
+        return _holds(self._removed, task)
 
     def _given(self, task: Any) -> bool:
         return isinstance(task, int | np.integer) and not isinstance(task, bool) and 0 <= int(task) < self._n
@@ -222,7 +221,7 @@ class StratifiedDiscreteTaskSpace(DiscreteTaskSpace):
     def stratum(self, task: Any) -> str:
         """The name of the stratum that an encoded task belongs to."""
         code = self.check(task)
-        return next(name for name, codes in self._codes.items() if code in codes)
+        return next(name for name, codes in self._codes.items() if _holds(codes, code))
 
     @override
     def add_task(self, task: Any = None, stratum: str | None = None) -> int:
@@ -247,6 +246,12 @@ class StratifiedDiscreteTaskSpace(DiscreteTaskSpace):
         return super().__eq__(other) and self._codes == other._codes
 
     __hash__ = None
+
+
+def _holds(codes: Sequence[int], code: int) -> bool:
+    """Whether ascending codes hold one."""
+    place = bisect_left(codes, code)
+    return place < len(codes) and codes[place] == code
 
 
 def _key(task: Any) -> Hashable:
