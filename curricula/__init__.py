@@ -12,6 +12,9 @@ from macurr.curricula.annealing import AnnealingBox, ExpandingBox
 from macurr.curricula.basic import Constant, DomainRandomization
 from macurr.curricula.batched import BatchedDomainRandomization, SyncedBatchedDomainRandomization
 from macurr.curricula.combinators import Filtered, Mixture
+from macurr.curricula.league import League, LeagueAdvice
+from macurr.curricula.league_player import LeaguePlayer
+from macurr.curricula.league_roles import LeagueExploiter, MainAgent, MainExploiter
 from macurr.curricula.learnability import Learnability
 from macurr.curricula.learning_progress import LearningProgress
 from macurr.curricula.manual import FixedSequence, Manual, Noop
@@ -45,8 +48,14 @@ __all__ = [
     "FictitiousSelfPlay",
     "Filtered",
     "FixedSequence",
+    "League",
+    "LeagueAdvice",
+    "LeagueExploiter",
+    "LeaguePlayer",
     "Learnability",
     "LearningProgress",
+    "MainAgent",
+    "MainExploiter",
     "Manual",
     "Mixture",
     "Noop",
