@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any
 
-import numpy as np
-
 from macurr.curricula._states import StateReader
 from macurr.errors import StateError
 from macurr.spaces import TaskSpace
+from macurr.spaces.forms import frozen
 
 __all__ = ["Origins"]
 
@@ -88,7 +87,7 @@ class Origins:
         return source
 
     def _key(self, task: Any) -> Any:
-        return _frozen(task if self._space.was_removed(task) else self._space.check(task))
+        return frozen(task if self._space.was_removed(task) else self._space.check(task))
 
     def state(self) -> dict[str, Any]:
         """The tasks that are out, those being played first, and who drew them."""
@@ -119,11 +118,3 @@ class Origins:
         for task, number in zip(tasks, numbers, strict=True):
             origins.drew(task, number)
         return origins
-
-
-def _frozen(task: Any) -> Any:
-    if isinstance(task, np.ndarray):
-        return task.tobytes()
-    if isinstance(task, dict):
-        return tuple((key, _frozen(value)) for key, value in task.items())
-    return tuple(map(_frozen, task)) if isinstance(task, tuple | list) else task

@@ -6,7 +6,7 @@ import logging
 import math
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,17 @@ from typing_extensions import override
 
 from macurr.errors import StateError, TaskError, UsageError
 from macurr.messages import EnvSpec, StepBatch
+from macurr.scalars import write_scalars
 from macurr.seeding import check_generator_state, generator_state, load_generator_state
 from macurr.spaces import TaskSpace
 from macurr.statistics import StatRecorder
 
-__all__ = ["Curriculum", "CurriculumWrapper", "Writer"]
+__all__ = ["Curriculum", "CurriculumWrapper"]
 
 State = dict[str, Any]
 """A nest of dicts with string keys, lists, numbers, strings, booleans, None and NumPy arrays."""
 
 _logger = logging.getLogger("macurr")
-
-
-class Writer(Protocol):
-    """Whatever takes scalars as TensorBoard's SummaryWriter does."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
-        """Record one number."""
 
 
 class Curriculum(ABC):
@@ -419,18 +413,3 @@ def check_state(state: Mapping[str, Any], type_name: str, keys: set[str]) -> Non
         raise StateError(
             f"The state of {type_name} lacks {missing}. It was saved by another version or cut short."
         )
-
-
-def write_scalars(writer: Any, scalars: Mapping[str, float], step: int | None) -> None:
-    """Write numbers to a SummaryWriter-like or wandb-like object.
-
-    Raises:
-        UsageError: the writer has neither `add_scalar` nor `log`.
-    """
-    if hasattr(writer, "add_scalar"):
-        for tag, value in scalars.items():
-            writer.add_scalar(tag, value, step)
-    elif hasattr(writer, "log"):
-        writer.log(dict(scalars), step=step)
-    else:
-        raise UsageError(f"A writer has add_scalar (TensorBoard) or log (wandb); {writer!r} has neither.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -163,25 +163,3 @@ def product_distribution(parts: Sequence[Curriculum]) -> NDArray[np.float64] | N
             return None
         product = np.outer(product, probabilities).ravel()
     return product
-
-
-def plain(task: Any) -> Any:
-    """An encoded task as state: lists for tuples. A task space's `check` makes the task of it again."""
-    if isinstance(task, np.ndarray):
-        return task.copy()
-    if isinstance(task, Mapping):
-        return {key: plain(part) for key, part in task.items()}
-    if isinstance(task, tuple | list):
-        return [plain(part) for part in task]
-    return task
-
-
-def frozen(task: Any) -> Hashable:
-    """A hashable stand-in for an encoded task, equal for equal tasks."""
-    if isinstance(task, np.ndarray):
-        return (task.shape, task.tobytes())
-    if isinstance(task, Mapping):
-        return tuple((key, frozen(task[key])) for key in sorted(task))
-    if isinstance(task, tuple | list):
-        return tuple(frozen(part) for part in task)
-    return int(task) if isinstance(task, np.integer) else task

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from macurr.errors import StateError, TaskError, UsageError
 from macurr.sampling import OrderIndex
 from macurr.spaces import TaskSpace
-from macurr.wrappers._composite import MOST_TASKS, frozen, plain
+from macurr.spaces.forms import frozen, plain
+from macurr.wrappers._composite import MOST_TASKS
 
 Regret = Callable[[Any], float | None]
 """An opponent's regret, of the curriculum that `MakeLevels` made for it; None where it cannot be measured yet."""

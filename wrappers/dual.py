@@ -13,7 +13,8 @@ from macurr.curriculum import Curriculum, State, check_state
 from macurr.errors import StateError, UsageError
 from macurr.messages import EnvSpec
 from macurr.spaces import TupleTaskSpace
-from macurr.wrappers._composite import MOST_TASKS, CompositeCurriculum, check_parts, plain, register_all
+from macurr.spaces.forms import plain
+from macurr.wrappers._composite import MOST_TASKS, CompositeCurriculum, check_parts, register_all
 from macurr.wrappers._demand import about_tasks, map_tasks, pair
 from macurr.wrappers._routed import RoutedCurriculum
 from macurr.wrappers.joint import LevelsPerOpponent, MakeLevels, Regret

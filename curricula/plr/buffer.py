@@ -11,9 +11,9 @@ from typing_extensions import override
 from macurr.curricula.plr.levels import Floats, Levels, Schedule
 from macurr.curricula.plr.mixture import ReplayDistribution
 from macurr.curricula.plr.strategies import Outcomes
-from macurr.curricula.plr.tasks import frozen, plain
 from macurr.errors import StateError
 from macurr.spaces import TaskSpace
+from macurr.spaces.forms import frozen, plain
 
 LISTED = 10**7
 """The largest space whose tasks are listed one by one for its distribution."""

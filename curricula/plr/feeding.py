@@ -13,8 +13,8 @@ from macurr.curricula.plr.levels import Levels
 from macurr.curricula.plr.options import Options
 from macurr.curricula.plr.rollouts import CRITICS, Rollout
 from macurr.curricula.plr.strategies import STRATEGIES
-from macurr.curricula.plr.tasks import frozen, plain
 from macurr.errors import StateError, TaskError
+from macurr.spaces.forms import frozen, plain
 
 Success = Callable[[float, float], float]
 """Of an episode's return and task completion: whether it was a success, from 0 to 1."""

@@ -11,10 +11,10 @@ from typing_extensions import override
 
 from macurr.curricula.plr.buffer import LevelBuffer
 from macurr.curricula.plr.curriculum import PrioritizedLevelReplay
-from macurr.curricula.plr.tasks import plain
 from macurr.curriculum import check_state
 from macurr.errors import StateError, TaskError, UsageError
 from macurr.spaces import TaskSpace
+from macurr.spaces.forms import plain
 
 Mutate = Callable[[Any, np.random.Generator], Any]
 """From an encoded task to a changed one."""

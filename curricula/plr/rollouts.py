@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from macurr.curricula.plr.strategies import Strategy
-from macurr.curricula.plr.tasks import frozen
 from macurr.errors import TaskError
+from macurr.spaces.forms import frozen
 
 CRITICS = ("values", "alternative_values")
 """The columns that are critics' values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macurr.errors import TaskError
+from macurr.spaces.forms import plain
 
 
 class TaskSpace(ABC):
@@ -85,7 +86,7 @@ class TaskSpace(ABC):
         Raises:
             TaskError: the task is not in the space.
         """
-        return _plain(task if self.was_removed(task) else self.check(task))
+        return plain(task if self.was_removed(task) else self.check(task))
 
     def index(self, task: Any) -> int:
         """The position of an encoded task in a finite space.
@@ -129,14 +130,6 @@ class TaskSpace(ABC):
             f"{self!r} is not finite, so its tasks have no positions. "
             "Use a discrete task space, or a curriculum for continuous spaces."
         )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(part) for part in value]
-    return value
 
 
 class _Enumeration(Sequence[Any]):

@@ -1,4 +1,4 @@
-"""Encoded tasks as keys, and as plain state."""
+"""Encoded tasks in other forms: as keys, and as plain state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+
+__all__ = ["frozen", "plain"]
 
 
 def frozen(task: Any) -> Hashable:
@@ -20,11 +22,11 @@ def frozen(task: Any) -> Hashable:
 
 
 def plain(task: Any) -> Any:
-    """An encoded task as a nest of lists, dicts, numbers and arrays of its own."""
+    """An encoded task as states hold it: a nest of lists, dicts, numbers and arrays of its own."""
     if isinstance(task, np.ndarray):
         return task.copy()
     if isinstance(task, Mapping):
         return {key: plain(part) for key, part in task.items()}
     if isinstance(task, tuple | list):
         return [plain(part) for part in task]
-    return task
+    return int(task) if isinstance(task, np.integer) else task
