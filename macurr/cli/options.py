@@ -12,6 +12,8 @@ __all__ = ["CANNOT", "DONE", "INTERRUPTED", "Parser", "Wide", "levels", "number"
 
 DONE, CANNOT, INTERRUPTED = 0, 2, 130
 
+_MOST_LEVELS = 1_000_000
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one message, without the usage of forty options."""
@@ -54,7 +56,10 @@ def levels(text: str) -> int | tuple[int, ...]:
     """How many levels, or which: a whole number, a range FIRST-LAST, or numbers with commas between."""
     first, dash, last = text.partition("-")
     if dash and first:
-        return tuple(range(whole(first), whole(last) + 1))
+        start, stop = whole(first), whole(last) + 1
+        if not 0 < stop - start <= _MOST_LEVELS:
+            raise argparse.ArgumentTypeError(f"{text!r} is no range of 1 to {_MOST_LEVELS:,} levels")
+        return tuple(range(start, stop))
     return tuple(whole(part) for part in text.split(",") if part) if "," in text else whole(text)
 
 

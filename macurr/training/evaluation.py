@@ -23,6 +23,7 @@ from macurr.training.config import TrainConfig
 from macurr.training.envs import EnvSource
 from macurr.training.matches import Arena, seat_matches
 from macurr.training.opponents import RANDOM, PolicyBank
+from macurr.training.players import OpenRun, check_players
 from macurr.training.policy import PolicySpec
 from macurr.training.rundir import RunDir
 from macurr.training.scoring import Row, by_seat, outcomes, row_of, rows_table
@@ -101,7 +102,8 @@ def evaluate(path: str | os.PathLike[str], on_progress: Progress | None = None) 
 
     Raises:
         ConfigError: there is no finished run.
-        MacurrError: the environment failed, or a snapshot cannot be read.
+        PoolError: a snapshot cannot be read, or is of another architecture than the run.
+        MacurrError: the environment failed.
     """
     run, config = RunDir.open(os.fspath(path))
     with bounded_threads(config.threads):
@@ -113,6 +115,8 @@ def _evaluate(run: RunDir, config: TrainConfig, on_progress: Progress | None) ->
     layout = probe(source)
     pool = AgentPool(run.snapshots, create=False)
     final = _final(run.policy)
+    own = OpenRun(run.path)
+    check_players([own.player(snapshot) for snapshot in (None, *pool.ids)], layout, source.path)
     bank = PolicyBank(
         PolicySpec.of(layout, config.ppo.hidden),
         lambda i: final if i == _FINAL else pool.get(i),

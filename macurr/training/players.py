@@ -117,7 +117,7 @@ class OpenRun:
             ids = ", ".join(map(str, self.pool.ids)) or "none"
             raise PoolError(
                 f"The run {self.label} does not hold snapshot {snapshot}: it was dropped, or never taken. A run keeps "
-                f"its {self.config.tasks.capacity} latest (--capacity); these are left: {ids}."
+                f"{self.config.tasks.capacity} of its snapshots (--capacity); these are left: {ids}."
             )
         return snapshot
 

@@ -15,6 +15,8 @@ from macurr.training.session import probe
 
 __all__ = ["Stage"]
 
+_MOST_LEVELS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -73,16 +75,16 @@ class Stage:
 
 
 def _levels(levels: int | Sequence[int], seen: int) -> tuple[int, ...]:
-    if isinstance(levels, int) and not isinstance(levels, bool) and levels > 0:
+    if isinstance(levels, int) and not isinstance(levels, bool) and 0 < levels <= _MOST_LEVELS:
         return tuple(range(seen, seen + levels))
     try:
         played = tuple(int(level) for level in levels)  # type: ignore[union-attr]  # a wrong type is told below
-    except TypeError:
+    except (TypeError, ValueError):
         played = ()
     if not played or min(played) < 0 or len(set(played)) < len(played):
         raise ConfigError(
-            f"levels={levels!r} cannot be played: give a number of levels of at least 1, or different seeds of at "
-            "least 0, such as 5000-5099."
+            f"levels={levels!r} cannot be played: give a number of levels from 1 to {_MOST_LEVELS:,}, or different "
+            "seeds of at least 0, such as 5000-5099."
         )
     return played
 
