@@ -114,7 +114,8 @@ def _what(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--curriculum",
         choices=CURRICULA,
-        help=f"levels: prioritized level replay, or uniform (domain randomization) (default: {default.curriculum})",
+        help="levels: prioritized level replay, uniform (domain randomization), or level and opponent drawn together "
+        f"by the scores of both (default: {default.curriculum})",
     )
     group.add_argument(
         "--opponents",
@@ -193,7 +194,7 @@ def _curriculum(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--score",
         metavar="NAME",
-        help=f"how PLR scores a level: a strategy's name (default: {default.score})",
+        help=f"how PLR scores a level: value_l1, max_mc, learnability, ... (default: {default.score})",
     )
     number(
         group, "temperature", float, "PLR: the lower, the more the highest scores count", default.temperature

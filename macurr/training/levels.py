@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from macurr.errors import ConfigError, StateError
 from macurr.training.rollout import Episode, Rollout
 
-__all__ = ["LEARNABILITY", "SCORES", "LevelHistory", "LevelScores"]
+__all__ = ["LEARNABILITY", "SCORES", "LevelHistory", "LevelScores", "expected_learnability"]
 
 Floats = NDArray[np.float64]
 

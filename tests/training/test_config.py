@@ -18,7 +18,7 @@ from macurr.training.config import DEFAULT_MINUTES, DEFAULT_STEPS
         (TrainConfig, "minutes", float("nan"), "finite"),
         (TrainConfig, "workers", 0, "at least 1"),
         (TrainConfig, "transport", "ray", "'process', 'local'"),
-        (TrainConfig, "curriculum", "magic", "'plr', 'dr'"),
+        (TrainConfig, "curriculum", "magic", "'plr', 'dr', 'joint'"),
         (TrainConfig, "opponents", None, "'pfsp', 'fsp', 'self'"),
         (TrainConfig, "env", "", "not empty"),
         (TrainConfig, "env_args", {1: 2}, "keywords"),

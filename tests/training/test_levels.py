@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from macurr.errors import ConfigError, StateError
-from macurr.training.levels import LevelHistory, LevelScores
+from macurr.training.levels import LevelHistory, LevelScores, expected_learnability
 from macurr.training.rollout import Episode, Rollout
 
 
@@ -24,8 +25,16 @@ def rollout(values, valid=None, episodes=()):
     )
 
 
-def episode(env, step, level=4, earned=1.0):
-    return Episode(env, step, opponent=0, level=level, learner_return=earned, others_return=0.0, length=3)
+def episode(env, step, level=4, earned=1.0, opponent=0):
+    return Episode(env, step, opponent, level, learner_return=earned, others_return=0.0, length=3)
+
+
+def after(scores, *episodes):
+    """The scores after episodes of one step each with value 0, one rollout after the other."""
+    found = []
+    for ended in episodes:
+        found += scores.read(rollout([[0]], episodes=[ended]), np.zeros((1, 1), np.float32))
+    return [score for _, score in found]
 
 
 def test_an_episode_over_two_rollouts_is_averaged_over_its_steps():
@@ -85,6 +94,45 @@ def test_the_best_return_of_a_level_is_remembered_over_a_restart():
     later = [episode(0, 0, level=2, earned=-5.0), episode(1, 0, level=1, earned=0.0)]
     got = again.read(rollout([[0, 0]], episodes=later), np.zeros((1, 2), np.float32))
     assert [score for _, score in got] == [-3.0, 9.0]
+
+
+def test_learnability_is_what_results_let_one_expect_of_the_win_rate():
+    won, drawn, lost = (episode(0, 0, earned=earned) for earned in (1.0, 0.0, -1.0))
+    # Beta(2, 1), then Beta(1.9, 2), then Beta(1.81, 2.9): ab / ((a + b)(a + b + 1)).
+    got = after(LevelScores("learnability", 1), won, lost, drawn)
+    wanted = [2 / 12, 1.9 * 2 / (3.9 * 4.9), 1.81 * 2.9 / (4.71 * 5.71)]
+    assert got == pytest.approx(wanted, rel=1e-12)
+    even = after(LevelScores("learnability", 1), *[won, lost] * 30)[-1]
+    hopeless = after(LevelScores("learnability", 1), *[drawn] * 60)[-1]
+    assert even > 0.23
+    assert hopeless < 0.09
+
+
+def test_learnability_agrees_with_the_beta_distribution():
+    for wins, others in [(0.0, 0.0), (3.0, 0.0), (2.5, 7.25)]:
+        p = stats.beta(1 + wins, 1 + others)
+        assert expected_learnability(wins, others) == pytest.approx(p.mean() - p.mean() ** 2 - p.var())
+
+
+def test_levels_are_remembered_for_each_opponent_where_that_is_asked_for():
+    met = [episode(0, 0, earned=9.0, opponent=1), episode(0, 0, earned=2.0, opponent=2)]
+    assert after(LevelScores("max_mc", 1), *met) == [9.0, 9.0]
+    scores = LevelScores("max_mc", 1, per_opponent=True)
+    assert after(scores, *met) == [9.0, 2.0]
+    again = LevelScores("max_mc", 1, per_opponent=True)
+    again.load_state_dict(scores.state_dict())
+    again.keep([2, 3])
+    worse = [episode(0, 0, earned=-5.0, opponent=1), episode(0, 0, earned=-5.0, opponent=2)]
+    assert after(again, *worse) == [-5.0, 2.0], (
+        "an opponent that has left the pool is forgotten, the other not"
+    )
+
+
+def test_levels_that_are_the_same_for_all_outlive_opponents():
+    scores = LevelScores("max_mc", 1)
+    after(scores, episode(0, 0, earned=9.0, opponent=1))
+    scores.keep([2])
+    assert after(scores, episode(0, 0, earned=0.0, opponent=2)) == [9.0]
 
 
 def test_an_unknown_strategy_is_refused():

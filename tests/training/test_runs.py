@@ -94,7 +94,7 @@ def test_a_run_over_worker_processes_leaves_everything_behind(tmp_path):
 
 
 @pytest.mark.parametrize("opponents", ["pfsp", "fsp", "self"])
-@pytest.mark.parametrize("curriculum", ["plr", "dr"])
+@pytest.mark.parametrize("curriculum", ["plr", "dr", "joint"])
 def test_the_same_seed_gives_the_same_run(tmp_path, curriculum, opponents):
     runs = [
         train(config(tmp_path, name, curriculum=curriculum, opponents=opponents, steps=600)).run
@@ -112,10 +112,15 @@ def test_another_seed_gives_another_run(tmp_path):
     assert runs[0].metrics.read_bytes() != runs[1].metrics.read_bytes()
 
 
-@pytest.mark.parametrize("curriculum", ["plr", "dr"])
-def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, curriculum):
-    whole = train(config(tmp_path, "whole", env=RPS, curriculum=curriculum, steps=960)).run
-    parted = config(tmp_path, "parted", env=RPS, curriculum=curriculum, steps=960)
+@pytest.mark.parametrize(
+    ("curriculum", "score"),
+    [("plr", "value_l1"), ("dr", "value_l1"), ("joint", "max_mc"), ("joint", "learnability")],
+)
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, curriculum, score):
+    # Few enough snapshots are kept that opponents leave on the way.
+    tasks = CurriculumConfig(levels=20, snapshot_every=2, capacity=2, score=score)
+    whole = train(config(tmp_path, "whole", env=RPS, curriculum=curriculum, tasks=tasks, steps=960)).run
+    parted = config(tmp_path, "parted", env=RPS, curriculum=curriculum, tasks=tasks, steps=960)
     with pytest.raises(KeyboardInterrupt):
         train(parted, Stopping(3))
     with pytest.raises(KeyboardInterrupt):
