@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from macurr.training import panels
 from macurr.training.tournament_result import Tournament
@@ -17,6 +18,8 @@ __all__ = ["draw"]
 
 _MOST_NUMBERED = 24
 """Players up to which every cell carries its score."""
+_LONGEST = 40
+"""Letters of a name."""
 
 
 def draw(result: Tournament) -> bytes:
@@ -27,10 +30,10 @@ def draw(result: Tournament) -> bytes:
     """
     n = len(result.players)
     cell = min(0.62, 15.0 / n)
-    longest = max(len(entry.name) for entry in result.players)
-    label = 0.085 * min(longest, 40) + 0.25
-    side = max(n * cell, 2.6)
-    width, height = label + side + 6.0, side + label + 0.75
+    label = 0.085 * max(len(name) for name in _names(result)) + 0.25
+    # The panels' titles need some room, however few the players are.
+    side, tall = max(n * cell, 4.6), max(n * cell, 1.6)
+    width, height = label + side + 6.0, tall + label + 0.75
     with mpl.rc_context(panels.STYLE):
         figure = Figure(figsize=(width, height), facecolor="white")
         FigureCanvasAgg(figure)
@@ -53,13 +56,21 @@ def draw(result: Tournament) -> bytes:
     return buffer.getvalue()
 
 
+def _names(result: Tournament) -> list[str]:
+    """The players' names, long paths by their ends."""
+    return [
+        entry.name if len(entry.name) <= _LONGEST else "\u2026" + entry.name[1 - _LONGEST :]
+        for entry in result.players
+    ]
+
+
 def _matrix(axes: Axes, result: Tournament) -> None:
     _title(
         axes,
         "Who beats whom",
         f"score of the row against the column, in percent; {len(result.levels)} levels",
     )
-    names, scores = [entry.name for entry in result.players], result.scores
+    names, scores = _names(result), result.scores
     places = range(len(names))
     axes.set_facecolor("#eef1f4")
     axes.imshow(scores, cmap=panels.DUEL, vmin=0, vmax=1, aspect="auto")
@@ -105,22 +116,24 @@ def _ratings(axes: Axes, result: Tournament) -> None:
     axes.grid(axis="x", color=panels.FAINT)
     _beside(axes, len(places))
     axes.margins(x=0.14)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
 
 
 def _weights(axes: Axes, result: Tournament) -> None:
-    _title(axes, "Population", "Nash averaging, alpha-rank")
+    axes.set_title("Population")
+    _said(axes, "Nash averaging", panels.WIN)
+    _said(axes, "alpha-rank", panels.GOLD, 92)
     places = np.arange(len(result.players))
-    for values, shift, colour, name in (
-        ([entry.nash for entry in result.players], -0.18, panels.WIN, "Nash"),
-        ([entry.alpha_rank for entry in result.players], 0.18, panels.GOLD, "alpha-rank"),
+    for values, shift, colour in (
+        ([entry.nash for entry in result.players], -0.18, panels.WIN),
+        ([entry.alpha_rank for entry in result.players], 0.18, panels.GOLD),
     ):
         shown = [0.0 if value is None else value for value in values]
-        axes.barh(places + shift, shown, height=0.34, color=colour, label=name)
+        axes.barh(places + shift, shown, height=0.34, color=colour)
     axes.set_xlim(0, 1.0)
     axes.set_xticks([0, 0.5, 1.0], ["0", "50%", "100%"])
     axes.grid(axis="x", color=panels.FAINT)
     axes.set_axisbelow(True)
-    axes.legend(loc="best", fontsize=9)
     _beside(axes, len(places))
 
 
@@ -133,13 +146,18 @@ def _beside(axes: Axes, n: int) -> None:
 
 def _title(axes: Axes, title: str, subtitle: str) -> None:
     axes.set_title(title)
+    _said(axes, subtitle, panels.SOFT)
+
+
+def _said(axes: Axes, text: str, colour: str, right: int = 0) -> None:
+    """A text under the title, so many points from the left."""
     axes.annotate(
-        subtitle,
+        text,
         (0, 1),
-        (0, 7),
+        (right, 7),
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=9.5,
-        color=panels.SOFT,
+        color=colour,
         va="bottom",
     )

@@ -13,6 +13,7 @@ from macurr.training import compare, tournament
 from macurr.training.duels import all_pairs
 from macurr.training.players import OpenRun, spread
 from macurr.training.standings import Results, cycles_of, standings_of
+from macurr.training.tournament_picture import draw
 from tests.support.tournaments import AUCTION, planted
 
 RPS = "pettingzoo.classic.rps_v2"
@@ -189,6 +190,7 @@ def test_runs_of_one_name_go_by_their_paths(tmp_path):
     runs = [bidder(tmp_path / folder / "run", bid, agents=2) for folder, bid in (("x", 0), ("y", 2))]
     result = tournament(runs, levels=1)
     assert [entry.name for entry in result.players] == [str(tmp_path / "y/run"), str(tmp_path / "x/run")]
+    assert draw(result).startswith(b"\x89PNG"), "long names fit into the picture"
 
 
 def test_a_run_named_random_is_told_from_chance(tmp_path):
