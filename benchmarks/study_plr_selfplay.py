@@ -255,6 +255,8 @@ def run_all(out: Path, names: Sequence[str], seeds: Sequence[int], scale: Scale,
         for name in names
         if (name, method, seed) not in done
     ]
+    if not todo:
+        return
     # Spawned, so that a run finds nothing of another in its process.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as executor:
