@@ -275,6 +275,7 @@ class CurriculumServer:
             peer.sock.close()
         if peer.reader.torn:
             self._host.counters.lost_frames += 1
+            _logger.warning("Environments %s broke off in the middle of a message; it is lost.", peer.env_ids)
         for env_id in peer.env_ids:
             # Behind the updates of this environment that are still waiting.
             self._queue.append((peer, "departure", partial(self._host.disconnect, env_id)))

@@ -173,7 +173,7 @@ def test_many_kills_at_random_points(served):
     rng = np.random.default_rng(1)
     survivor, news = start(play_for_ever, served.components)
     env_id = news.recv()
-    for _ in range(20):
+    for _ in range(50):
         victims = [start(play_for_ever, served.components) for _ in range(2)]
         for _, pipe in victims:
             pipe.recv()
