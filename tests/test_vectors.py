@@ -90,6 +90,21 @@ def flat(infos, vector):
     return [found[column] for column in range(vector.num_envs)]
 
 
+class OneFlag:
+    """The vector that stable-baselines3 gets, under Gymnasium's calls: one flag for both ends, and no seed."""
+
+    def __init__(self, vector):
+        self.inner, self.num_envs, self.close = vector, vector.num_envs, vector.close
+        self.idx_starts = getattr(vector.venv, "idx_starts", None)
+
+    def reset(self, seed):
+        return self.inner.reset(), self.inner.reset_infos
+
+    def step(self, actions):
+        seen, rewards, dones, infos = self.inner.step(actions)
+        return seen, rewards, dones, np.zeros_like(dones), infos
+
+
 def drive(vector, moves, episodes):
     """Step until every environment has finished `episodes`.
 
@@ -172,17 +187,22 @@ STACKS = {
 }
 
 
-@pytest.mark.parametrize("num_cpus", [0, 1, 2])
+VECTORS = [("gymnasium", cpus, batch_size) for cpus in (0, 1, 2) for batch_size in (1, 4)]
+VECTORS += [("stable_baselines3", 0, 4), ("stable_baselines3", 2, 1)]
+
+
+@pytest.mark.parametrize(("base_class", "num_cpus", "batch_size"), VECTORS)
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_supersuit_vector_tells_the_curriculum_the_truth(stack, num_cpus, batch_size):
+def test_supersuit_vector_tells_the_curriculum_the_truth(stack, base_class, num_cpus, batch_size):
     make, wrap = STACKS[stack]
     moves = {agent: MOVES[agent] for agent in make().possible_agents}
     curriculum = Ledger()
     # Served only once the workers are forked: a process with one thread forks safely.
     synced = make_multiprocessing_curriculum(curriculum, start=False)
     env = wrap(PettingZooSyncWrapper(make(), synced.components, batch_size=batch_size))
-    vector = concat_vec_envs_v1(pettingzoo_env_to_vec_env_v1(env), 3, num_cpus=num_cpus)
+    vector = concat_vec_envs_v1(pettingzoo_env_to_vec_env_v1(env), 3, num_cpus, base_class=base_class)
+    if base_class == "stable_baselines3":
+        vector = OneFlag(vector)
     try:
         synced.start()
         seen = drive(vector, moves, episodes=3)
