@@ -150,9 +150,9 @@ class StatRecorder:
 
     def _known(self, key: Any) -> int | str:
         wanted: type = str if self.task_space.num_tasks is None else int
-        if type(key) is not wanted:
+        if not isinstance(key, int | str) or type(key) is not wanted:
             raise ValueError(f"{key!r} is no key of a task")
-        return key  # type: ignore[no-any-return]
+        return key
 
     def _key(self, task: Any) -> int | str:
         # Continuous tasks hardly ever repeat exactly; their digits are as good a key as any.
