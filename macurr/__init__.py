@@ -29,7 +29,14 @@ from macurr.errors import (
     TransportError,
     UsageError,
 )
-from macurr.evaluator import Evaluator, FunctionEvaluator
+from macurr.evaluator import (
+    BackgroundEvaluation,
+    Evaluator,
+    FunctionEvaluator,
+    Seat,
+    TaskEvaluator,
+    TaskSuccess,
+)
 from macurr.host import CurriculumHost
 from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, StepBatch, TaskProgress
 from macurr.spaces import (
@@ -46,6 +53,7 @@ from macurr.transports.local import make_local_curriculum
 from macurr.transports.process import make_multiprocessing_curriculum
 
 __all__ = [
+    "BackgroundEvaluation",
     "BacklogError",
     "BoxTaskSpace",
     "ConfigError",
@@ -65,14 +73,17 @@ __all__ = [
     "MissingDependencyError",
     "MultiDiscreteTaskSpace",
     "PoolError",
+    "Seat",
     "SolverError",
     "StatRecorder",
     "StateError",
     "StepBatch",
     "StratifiedDiscreteTaskSpace",
     "TaskError",
+    "TaskEvaluator",
     "TaskProgress",
     "TaskSpace",
+    "TaskSuccess",
     "TaskTimeoutError",
     "TransportError",
     "TupleTaskSpace",

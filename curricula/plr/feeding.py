@@ -45,10 +45,15 @@ class Feed:
     def get(self, stream: tuple[str, int], task: Any) -> OpenEpisode:
         """The stream's open episode on `task`; one on another task was given up and is dropped."""
         episode = self._open.get(stream)
-        if episode is None or frozen(episode.task) != frozen(task):
+        if episode is None or not self.holds(stream, task):
             episode = OpenEpisode(task, self._strategy, self._options.gamma, self._options.gae_lambda)
             self._open[stream] = episode
         return episode
+
+    def holds(self, stream: tuple[str, int], task: Any) -> bool:
+        """Whether the stream has an open episode on `task`."""
+        episode = self._open.get(stream)
+        return episode is not None and frozen(episode.task) == frozen(task)
 
     def drop(self, stream: tuple[str, int]) -> None:
         """Forget the stream's open episode, if there is one."""

@@ -56,12 +56,12 @@ class ScoredLevels(Curriculum):
     @override
     def register_env(self, env_id: int, spec: EnvSpec) -> None:
         super().register_env(env_id, spec)
-        self._feed.drop(("step", env_id))
+        self._reader.drop(env_id)
 
     @override
     def unregister_env(self, env_id: int) -> None:
         super().unregister_env(env_id)
-        self._feed.drop(("step", env_id))
+        self._reader.drop(env_id)
 
     @override
     def update_on_step(
@@ -108,7 +108,7 @@ class ScoredLevels(Curriculum):
 
     @override
     def update_on_abort(self, task: Any, env_id: int | None = None) -> None:
-        self._feed.drop(("step", -1 if env_id is None else env_id))
+        self._reader.drop(-1 if env_id is None else env_id)
 
     @override
     def update_on_demand(self, metrics: Mapping[str, Any]) -> None:

@@ -16,6 +16,10 @@ from macurr.messages import StepBatch
 _QUESTIONS = {"values": "values", "action_probs": "action_distributions"}
 
 
+class _Key:
+    """Tells the streams of one reader from those of others that share its evaluator, copies included."""
+
+
 class StepReader:
     """Reads single-agent steps into the open episodes of a feed.
 
@@ -30,6 +34,7 @@ class StepReader:
 
     def __init__(self, feed: Feed, strategy: Strategy, evaluator: Evaluator | None) -> None:
         self._feed, self._strategy, self._evaluator = feed, strategy, evaluator
+        self._key = _Key()
         self.wanted = evaluator is not None and strategy.score_steps is not None
         if not isinstance(evaluator, Evaluator | None):
             raise UsageError(
@@ -54,18 +59,20 @@ class StepReader:
             return
         stream, rewards = ("step", batch.env_id), batch.rewards[:, 0]
         _check_finite("rewards", rewards, batch.task)
-        columns = self._evaluated(self._observed(batch.observations, batch), len(batch), batch.task)
         terminated = bool(batch.terminations[-1, 0])
         ended = terminated or bool(batch.truncations[-1, 0]) or batch.ends_episode
-        final = 0.0
-        if ended and not terminated and "values" in self._strategy.needs:
-            last = self._observed(batch.final_observations, batch)
-            final = float(self._evaluated(_one(last), 1, batch.task)["values"][0])
+        bootstraps = ended and not terminated and "values" in self._strategy.needs
+        seen = self._observed(batch.observations, batch)
+        if bootstraps:
+            seen = _with(seen, self._observed(batch.final_observations, batch))
+        found = self._evaluated(seen, len(batch) + bootstraps, batch.task, batch.env_id, batch.starts_episode)
+        final = float(found["values"][-1]) if bootstraps else 0.0
         if batch.starts_episode:
             self._feed.drop(stream)
-        self._feed.extend(stream, batch.task, rewards, columns)
+        self._feed.extend(stream, batch.task, rewards, {k: rows[: len(batch)] for k, rows in found.items()})
         if ended:
             self._feed.end(stream, final, progress=_last_progress(batch))
+            self._forget(batch.env_id)
 
     def read_step(
         self, task: Any, obs: Any, reward: float, term: bool, trunc: bool, progress: Any, env_id: int
@@ -77,7 +84,7 @@ class StepReader:
                 f"The step of task {task!r} holds no observation, which strategy {self._strategy.name!r} needs."
             )
         _check_finite("reward", np.asarray(reward, np.float64), task)
-        found = self._evaluated(_one(obs), 1, task)
+        found = self._evaluated(_one(obs), 1, task, env_id, not self._feed.holds(stream, task))
         episode = self._feed.get(stream, task)
         if episode.evaluated is None:
             episode.episode_return += float(reward)
@@ -87,6 +94,16 @@ class StepReader:
         if term or trunc:
             final = 0.0 if term or "values" not in found else float(found["values"][0])
             self._feed.end(stream, final, progress=float(progress or 0.0))
+            self._forget(env_id)
+
+    def drop(self, env_id: int) -> None:
+        """Forget an environment's open episode, if there is one."""
+        self._feed.drop(("step", env_id))
+        self._forget(env_id)
+
+    def _forget(self, env_id: int) -> None:
+        if self._evaluator is not None:
+            self._evaluator.forget((self._key, env_id))
 
     def _observed(self, observations: Any, batch: StepBatch) -> Any:
         if batch.agents[0] not in observations:
@@ -96,10 +113,20 @@ class StepReader:
             )
         return observations[batch.agents[0]]
 
-    def _evaluated(self, observations: Any, n: int, task: Any) -> dict[str, NDArray[Any]]:
+    def _evaluated(
+        self, observations: Any, n: int, task: Any, env_id: int, starts: bool
+    ) -> dict[str, NDArray[Any]]:
+        if self._evaluator is None:
+            raise UsageError("Steps are scored by an evaluator; this curriculum was made without one.")
+        answers = self._evaluator.answer(
+            [_QUESTIONS[name] for name in sorted(self._strategy.needs)],
+            observations,
+            stream=(self._key, env_id),
+            starts_episode=starts,
+        )
         found = {}
         for name in sorted(self._strategy.needs):
-            values = np.array(getattr(self._evaluator, _QUESTIONS[name])(observations), np.float64)
+            values = np.array(answers[_QUESTIONS[name]], np.float64)
             if name == "values":
                 values = values.reshape(-1)
             if len(values) != n:
@@ -114,6 +141,13 @@ def _one(observation: Any) -> Any:
     if isinstance(observation, np.ndarray | np.generic | int | float):
         return np.asarray(observation)[None]
     return [observation]
+
+
+def _with(observations: Any, last: Any) -> Any:
+    """A batch of observations and one more."""
+    if isinstance(observations, np.ndarray):
+        return np.concatenate([observations, np.asarray(last, observations.dtype)[None]])
+    return [*observations, last]
 
 
 def _last_progress(batch: StepBatch) -> float:

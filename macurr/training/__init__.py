@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from macurr.training.crossplay import tournament
     from macurr.training.display import make_display
     from macurr.training.evaluation import Evaluation, evaluate
+    from macurr.training.evaluators import SB3Evaluator, TorchEvaluator
     from macurr.training.policy import Policy
     from macurr.training.ppo import PPO
+    from macurr.training.recurrent import RecurrentTorchEvaluator
     from macurr.training.report import write_report
     from macurr.training.runner import resume, train
     from macurr.training.status import Listener, Status, TrainResult
@@ -44,7 +46,10 @@ __all__ = [
     "Listener",
     "PPOConfig",
     "Policy",
+    "RecurrentTorchEvaluator",
+    "SB3Evaluator",
     "Status",
+    "TorchEvaluator",
     "Tournament",
     "TrainConfig",
     "TrainResult",
@@ -64,6 +69,9 @@ _WHERE = {
     "compare": "comparison",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
+    "RecurrentTorchEvaluator": "recurrent",
+    "SB3Evaluator": "evaluators",
+    "TorchEvaluator": "evaluators",
     "Listener": "status",
     "Status": "status",
     "TrainResult": "status",
