@@ -55,6 +55,7 @@ class LevelBuffer(Levels):
         # given up and never score, so the oldest are dropped: their levels then count as created when scored.
         self._waiting: dict[Hashable, tuple[Any, int]] = {}
         self._most_waiting = max(1024, replay.capacity)
+        self._removed = 0
 
     @override
     def slot(self, task: Any) -> int | None:
@@ -95,7 +96,11 @@ class LevelBuffer(Levels):
     @override
     def new_probabilities(self) -> Floats | None:
         size = self.space.num_tasks
-        return None if size is None or size > LISTED else np.full(size, 1.0 / size)
+        if size is None or size > LISTED:
+            return None
+        found = np.full(size, 1.0 / (size - self.space.num_removed))
+        found[self.space.removed] = 0.0
+        return found
 
     @override
     def distribution(self) -> Floats | None:
@@ -108,7 +113,22 @@ class LevelBuffer(Levels):
         return found
 
     @override
+    def follow(self) -> None:
+        if self.space.num_removed == self._removed:
+            return
+        self._removed = self.space.num_removed
+        for key, slot in list(self._slots.items()):
+            if self.space.was_removed(self._tasks[slot]):
+                del self._slots[key]
+                self._tasks[slot] = None
+                self.replay.forget(slot)
+        self._waiting = {
+            key: kept for key, kept in self._waiting.items() if not self.space.was_removed(kept[0])
+        }
+
+    @override
     def put(self, task: Any, score: float, row: Floats | None = None) -> None:
+        self.follow()
         task = self.space.check(task)
         key = self._key(task)
         slot = self._slots.get(key)
@@ -158,6 +178,7 @@ class LevelBuffer(Levels):
     @override
     def load(self, state: Mapping[str, Any]) -> None:
         self._tasks, self._slots, self._waiting = self._restored(state)
+        self._removed = 0
         super().load(state)
 
     def _restored(

@@ -176,8 +176,9 @@ class PrioritizedLevelReplay(ScoredLevels):
             task = self.task_space.sample(self.rng)
             return task, self._levels.slot(task), False
         if self.strategy.name == "sequential":
-            turn = self._drawn % self._levels.replay.capacity
-            return self._levels.task(turn), turn, False
+            tasks = self.task_space.tasks
+            task = tasks[self._drawn % len(tasks)]
+            return task, self._levels.slot(task), False
         share = self._levels.replay_probability()
         if share > 0.0 and self.rng.random() < share:
             replayed = self._levels.replay.draw(self.rng)
@@ -190,11 +191,18 @@ class PrioritizedLevelReplay(ScoredLevels):
         self._levels.follow()
         size = self.task_space.num_tasks
         if self._started < self.random_start_tasks or self.strategy.name == "random":
-            return None if size is None or size > LISTED else np.full(size, 1.0 / size)
+            return None if size is None or size > LISTED else self._uniform(size)
         if self.strategy.name == "sequential" and size is not None:
-            certain: NDArray[np.float64] = (np.arange(size) == self._drawn % size).astype(np.float64)
+            certain = np.zeros(size)
+            tasks = self.task_space.tasks
+            certain[self.task_space.index(tasks[self._drawn % len(tasks)])] = 1.0
             return certain
         return self._levels.distribution()
+
+    def _uniform(self, size: int) -> NDArray[np.float64]:
+        found = np.full(size, 1.0 / (size - self.task_space.num_removed))
+        found[self.task_space.removed] = 0.0
+        return found
 
     @property
     def scores(self) -> NDArray[np.float64]:

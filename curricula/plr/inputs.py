@@ -133,6 +133,8 @@ class ScoredLevels(Curriculum):
     def update_scores(self, tasks: Any, scores: ArrayLike, max_scores: ArrayLike | None = None) -> None:
         """Take over ready scores, in order; each counts as one finished episode.
 
+        Scores of tasks that have been removed from the space are left aside.
+
         Args:
             tasks: Encoded tasks, k of them; or one task, where `scores` is one number.
             scores: The mean of each episode's scores, shape (k,).
@@ -153,6 +155,9 @@ class ScoredLevels(Curriculum):
         highest = means if max_scores is None else checked_scores("max_scores", max_scores, len(tasks))
         share = self.options.max_score_coef
         mixed = (1.0 - share) * means + share * highest if share > 0.0 else means
+        if self.task_space.num_removed:  # an episode may end after its level has left
+            kept = np.array([not self.task_space.was_removed(task) for task in tasks], np.bool_)
+            tasks, mixed = [task for task, keep in zip(tasks, kept, strict=True) if keep], mixed[kept]
         self._levels.put_many(tasks, mixed)
 
     def update_rollout(

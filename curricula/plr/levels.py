@@ -35,6 +35,10 @@ class Schedule:
     rho: float
 
 
+_TRIES = 64
+"""Draws of an unseen level, before those that are left in the space are listed."""
+
+
 class Levels(ABC):
     """Levels in numbered slots, with their scores and what the strategy remembers of each.
 
@@ -112,7 +116,7 @@ class Levels(ABC):
         return self.outcomes.fresh() if slot is None else np.array(self._rows[slot])
 
     def follow(self) -> None:
-        """Make place for tasks that the space has gained."""
+        """Make place for tasks that the space has gained, and forget those that it has lost."""
 
     def state(self) -> dict[str, Any]:
         """Everything, as plain values and arrays."""
@@ -154,6 +158,8 @@ class Levels(ABC):
 class FiniteLevels(Levels):
     """Every task of a finite space has its own slot: its position."""
 
+    _gone: frozenset[int] = frozenset()
+
     @override
     def slot(self, task: Any) -> int:
         index = self.space.index(task)
@@ -167,7 +173,7 @@ class FiniteLevels(Levels):
 
     @override
     def replay_probability(self) -> float:
-        seen, size = self.replay.seen, self.replay.capacity
+        seen, size = self.replay.seen, self.replay.capacity - len(self._gone)
         if seen == 0 or seen / size < self._schedule.rho:
             return 0.0
         if seen == size:
@@ -177,12 +183,21 @@ class FiniteLevels(Levels):
     @override
     def draw_new(self, rng: np.random.Generator) -> tuple[Any, int | None]:
         slot = self.replay.draw_unseen(rng)
+        for _ in range(_TRIES if self._gone else 0):
+            if slot not in self._gone:
+                break
+            slot = self.replay.draw_unseen(rng)
+        else:
+            if slot in self._gone:  # nearly all unseen levels have left the space
+                slot = int(rng.choice(np.flatnonzero(self.new_probabilities())))
         return self.task(slot), slot
 
     @override
     def new_probabilities(self) -> Floats:
-        found = np.full(self.replay.capacity, 1.0 / max(1, self.replay.capacity - self.replay.seen))
+        left = self.replay.capacity - self.replay.seen - len(self._gone)
+        found = np.full(self.replay.capacity, 1.0 / max(1, left))
         found[self.replay.members.members] = 0.0
+        found[list(self._gone)] = 0.0
         return found
 
     @override
@@ -216,6 +231,14 @@ class FiniteLevels(Levels):
 
     @override
     def follow(self) -> None:
+        self._grow()
+        if self.space.num_removed != len(self._gone):
+            gone = frozenset(self.space.removed.tolist())
+            for slot in gone - self._gone:
+                self.replay.forget(slot)
+            self._gone = gone
+
+    def _grow(self) -> None:
         size = self.space.num_tasks
         if size is None or size == self.replay.capacity:
             return
