@@ -363,10 +363,9 @@ class Gate:
 
 @pytest.fixture
 def threads():
-    """No test may leave a thread behind."""
-    before = threading.active_count()
+    """No test may leave an evaluation's thread behind."""
     yield
-    assert threading.active_count() == before
+    assert "macurr-evaluation" not in [thread.name for thread in threading.enumerate()]
 
 
 @pytest.fixture
@@ -387,6 +386,7 @@ class TestBackground:
             background.request()
             assert gate.begun.acquire(timeout=20)
             assert background.running
+            assert "macurr-evaluation" in [thread.name for thread in threading.enumerate()]
             assert not background.wait(timeout=0.0)
             for weights["now"] in ("second", "third", "fourth"):
                 background.request()
