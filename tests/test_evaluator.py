@@ -66,6 +66,8 @@ class TestQuestions:
         assert found["values"].tolist() == [1.0, 2.0]
         with pytest.raises(UsageError, match="action_distributions"):
             evaluator.answer(["action_distributions"], np.ones(2), stream="x", starts_episode=True)
+        with pytest.raises(UsageError, match="does not answer mood"):
+            evaluator.answer(["values", "mood"], np.ones(2), stream="x", starts_episode=True)
 
 
 # --- playing tasks -----------------------------------------------------------------------------------------
@@ -291,7 +293,7 @@ class TestRefusals:
         assert np.isnan(found.success[0])
         assert found.lengths[0] == 0
 
-    @pytest.mark.parametrize("actions", [[1], [1, 1, 1], 1, np.int64(1), None])
+    @pytest.mark.parametrize("actions", [[1], [1, 1, 1], 1, np.int64(1), None, {"a": 1, "b": 1}])
     def test_another_number_of_actions_is_refused(self, actions):
         envs = [CoinEnv(), CoinEnv()]
         with pytest.raises(UsageError, match="one action for each of 2 observations"):

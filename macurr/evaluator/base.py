@@ -91,6 +91,9 @@ class Evaluator:
             UsageError: this evaluator cannot answer one of them.
         """
         asked = {"values": self.values, "action_distributions": self.action_distributions}
+        strangers = [question for question in questions if question not in asked]
+        if strangers:
+            raise self._cannot(strangers[0], "observations")
         return {question: asked[question](observations) for question in questions}
 
     def forget(self, stream: Hashable) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from threading import Lock
@@ -78,8 +78,8 @@ class TaskEvaluator(Evaluator):
         envs: The environments, each an object of its own and none of them connected to a curriculum. They belong
             to this evaluator, which closes them.
         act: Chooses actions. It gets the observations of everybody who is to act, k rows stacked to an array where
-            they stack and else a list of k, and k `Seat`s that say which environment and agent each belongs to and
-            whether it is the first of an episode; it returns k actions.
+            they stack and else a list of k, and a list of k with the `Seat` of each: which environment and agent it
+            belongs to, and whether it is the first of an episode. It returns k actions.
         success: What an agent's episode is worth, from 0 to 1, by its undiscounted return, the number of steps on
             which it acted, and the task completion that it last reported in its infos (0 if it never did). By
             default 1 where the return is positive or the completion 1, else 0.
@@ -242,7 +242,7 @@ def _learners(players: Sequence[Player], learners: Sequence[str] | None) -> tupl
 
 def _length(actions: Any) -> int | None:
     try:
-        return len(actions)
+        return None if isinstance(actions, Mapping) else len(actions)
     except TypeError:  # one number, or an array without dimensions
         return None
 

@@ -19,6 +19,7 @@ from macurr.evaluator import Evaluator
 __all__ = [
     "CONTINUOUS",
     "ModuleEvaluator",
+    "OneCaller",
     "batched",
     "evaluation_mode",
     "mapped",
@@ -34,6 +35,22 @@ CONTINUOUS = "A continuous policy has no action probabilities: choose a strategy
 
 _ROUNDING = 1e-3
 """How far from 1 float32 or half precision may take a sum of probabilities."""
+
+
+class OneCaller:
+    """A lock that copies and pickles with what it protects, as one that nobody holds."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> Any:
+        return OneCaller, ()
 
 
 class ModuleEvaluator(Evaluator):
@@ -56,7 +73,7 @@ class ModuleEvaluator(Evaluator):
         self._actions = _last_width(getattr(module, "actor", None)) if actions is None else actions
         self._device, self._dtype = device, dtype
         self._prepare, self._switch_mode = prepare, switch_mode
-        self._lock = Lock()
+        self._lock = OneCaller()
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

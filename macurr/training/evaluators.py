@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from macurr.evaluator import Evaluator
 from macurr.training.asking import (
     CONTINUOUS,
     ModuleEvaluator,
+    OneCaller,
     batched,
     evaluation_mode,
     name_of,
@@ -166,7 +166,7 @@ class SB3Evaluator(Evaluator):
                 "This policy has memory. Pass RecurrentTorchEvaluator(model.policy, forward=..., initial_state=...)."
             )
         self._model = model
-        self._lock = Lock()
+        self._lock = OneCaller()
 
     @override
     def values(self, observations: Any) -> Floats:

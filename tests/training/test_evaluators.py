@@ -1,5 +1,6 @@
 """Evaluators give the numbers of the networks that they ask, and leave these as they were."""
 
+import copy
 import itertools
 
 import gymnasium
@@ -458,6 +459,15 @@ class TestLevelReplay:
                 levels.update_on_step_batch(batch(episode, start, stop))
         alone.update_on_step_batch(batch(episodes[0], 0, 7))
         assert shared[0].scores[0] == pytest.approx(alone.scores[0])
+
+    def test_a_copy_goes_on_by_itself(self):
+        levels, episode = self.make(RecurrentTorchEvaluator(Memory())), an_episode(15, 8)
+        levels.update_on_step_batch(batch(episode, 0, 3))
+        copied = copy.deepcopy(levels)
+        levels.update_on_step_batch(batch(episode, 3, 7))
+        copied.update_on_step_batch(batch(episode, 3, 7))
+        assert np.isfinite(levels.scores[0])
+        assert copied.scores[0] == levels.scores[0]
 
     def test_single_steps_go_on_with_the_memory(self):
         agent, episode = Memory(), an_episode(14, 5)
