@@ -305,7 +305,7 @@ def _cvar(line: dict[str, Any]) -> float:
     return float(levels[: max(1, round(WORST * len(levels)))].mean())
 
 
-MEASURES = {"score": _score, SCRIPTED: _scripted, "panel": _panel, "CVaR": _cvar}
+MEASURES = {"score": _score, SCRIPTED: _scripted, "panel": _panel, "CVaR 10 %": _cvar}
 
 
 # Report
@@ -341,26 +341,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def table(lines: Sequence[dict[str, Any]], name: str) -> str:
-    """The results of one environment as a Markdown table."""
+    """The results of one environment as two Markdown tables: means, and differences to plain self-play."""
     values = _values(lines, name)
-    rows = [
-        "| method | runs | score | scripted | panel | CVaR 10 % | score - DR, self | p (Holm) | CVaR - DR, self |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
     methods = [method for method in METHODS if method in values]
-    gaps = {m: difference(values[m]["score"], values[BASE]["score"]) for m in methods if m != BASE}
-    adjusted = dict(zip(gaps, holm([gap[2] for gap in gaps.values()]), strict=True))
+    means = [f"| method | runs | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 2) + "|"]
     for method in methods:
-        own = values[method]
-        cells = [_pm(*mean_interval(own[measure])) for measure in MEASURES]
-        if method == BASE:
-            cells += ["", "", ""]
-        else:
-            gap, half, _ = gaps[method]
-            worst, worst_half, _ = difference(own["CVaR"], values[BASE]["CVaR"])
-            cells += [_pm(gap, half, "+"), f"{adjusted[method]:.2f}", _pm(worst, worst_half, "+")]
-        rows.append(f"| {method} | {len(own['score'])} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+        cells = [_pm(*mean_interval(values[method][measure])) for measure in MEASURES]
+        means.append(f"| {method} | {len(values[method]['score'])} | {' | '.join(cells)} |")
+    others = [method for method in methods if method != BASE] if BASE in values else []
+    gaps = {m: {k: difference(values[m][k], values[BASE][k]) for k in MEASURES} for m in others}
+    adjusted = holm([gaps[m]["score"][2] for m in others])
+    titles = " | ".join(f"{measure} - {BASE}" for measure in MEASURES)
+    rows = [f"| method | {titles} | p of the score (Holm) |", "|---" * (len(MEASURES) + 2) + "|"]
+    for method, p in zip(others, adjusted, strict=True):
+        cells = [_pm(gap, half, "+") for gap, half, _ in gaps[method].values()]
+        rows.append(f"| {method} | {' | '.join(cells)} | {p:.2g} |")
+    return "\n".join([*means, "", *rows])
 
 
 def _values(lines: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str, list[float]]]:
@@ -379,7 +375,7 @@ def _pm(middle: float, half: float, sign: str = "") -> str:
 
 def plot(lines: Sequence[dict[str, Any]], names: Sequence[str], file: Path) -> None:
     """Every run as a dot, means with 95 % intervals; the band is that of DR with plain self-play."""
-    shown = {"score": "score", "CVaR": "score on the worst 10 % of levels"}
+    shown = {"score": "score", "CVaR 10 %": "score on the worst 10 % of levels"}
     size = (4.6 * len(names) + 1.6, 6.4)
     figure, axes = plt.subplots(len(shown), len(names), figsize=size, squeeze=False, sharey=True)
     for column, name in enumerate(names):
@@ -417,6 +413,7 @@ def _dots(ax: Any, values: dict[str, dict[str, list[float]]], measure: str) -> N
         ax.errorbar(middle, place, xerr=half if np.isfinite(half) else None, fmt="o", color=color, capsize=3)
     ax.set_yticks(range(len(methods)), methods)
     ax.set_ylim(len(methods) - 0.4, -0.6)
+    ax.locator_params(axis="x", nbins=5)
     ax.grid(axis="x", color="0.9")
     ax.spines[["top", "right"]].set_visible(False)
 

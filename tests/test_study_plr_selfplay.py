@@ -39,7 +39,7 @@ def line(method, seed, by_level, by_opponent=(0, 0, 0, 0)):
 def test_figures_of_a_run(study):
     run = line("DR, self", 0, [16] * 5 + [8] * 4 + [3], by_opponent=[10, 20, 40, 30])
     assert study.MEASURES["score"](run) == (5 * 16 + 4 * 8 + 3) / 160
-    assert study.MEASURES["CVaR"](run) == 3 / 16, "the worst one of ten levels"
+    assert study.MEASURES["CVaR 10 %"](run) == 3 / 16, "the worst one of ten levels"
     assert study.MEASURES["scripted"](run) == 10 / 40
     assert study.MEASURES["panel"](run) == 90 / 120
 
@@ -57,9 +57,11 @@ def test_intervals_and_corrections_by_hand(study):
 
 def test_a_table_needs_no_second_run(study):
     lines = [line("DR, self", 0, [8] * 10), line("DR, PFSP", 0, [12] * 10), line("DR, PFSP", 1, [16] * 10)]
-    last = study.table(lines, "race").splitlines()[-1]
-    assert last.startswith("| DR, PFSP | 2 | 0.875 ±")
-    assert "| +0.375 ± nan | nan |" in last
+    rows = study.table(lines, "race").splitlines()
+    assert rows[2].startswith("| DR, self | 1 | 0.500 ± nan |")
+    assert rows[3].startswith("| DR, PFSP | 2 | 0.875 ± 1.588 |")
+    assert rows[-1].startswith("| DR, PFSP | +0.375 ± nan |")
+    assert rows[-1].endswith("| nan |")
 
 
 def test_who_stays_loses_to_the_scripted_player_and_draws_with_itself(study):
