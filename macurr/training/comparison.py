@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from macurr.errors import ConfigError
 from macurr.persistence import write_atomically
 from macurr.training.duels import Progress, checked_seed, checked_workers, play
@@ -130,7 +133,15 @@ def compare(
     check_players(players, stage.layout, stage.source.path)
     pairs = [(0, i) for i in range(1, len(players))]
     played = play(players, pairs, stage, workers=count, seed=seed, on_progress=on_progress)
-    result = Comparison(
+    result = _result(own, players, stage, seed, played)
+    write_atomically(target, result.to_json().encode())
+    return result
+
+
+def _result(
+    own: OpenRun, players: Sequence[Player], stage: Stage, seed: int, played: NDArray[np.float64]
+) -> Comparison:
+    return Comparison(
         run=str(own.directory.path),
         player=players[0].name,
         steps=players[0].steps,
@@ -143,8 +154,6 @@ def compare(
         seed=seed,
         rows=tuple(row_of(p.name, p.steps, part) for p, part in zip(players[1:], played, strict=True)),
     )
-    write_atomically(target, result.to_json().encode())
-    return result
 
 
 def _named(name: str | os.PathLike[str]) -> str | OpenRun:
