@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -271,6 +272,20 @@ def handle(components: Any) -> Components:
     if not isinstance(components, Components):
         raise UsageError(f"A sync wrapper needs the components of a synced curriculum; got {components!r}.")
     return components
+
+
+def takes_new_task(env: Any) -> bool:
+    """Whether an environment's `reset` takes its task by the keyword `new_task`."""
+    return "new_task" in inspect.signature(env.reset).parameters
+
+
+def reset_arguments(
+    assignment: Assignment, options: dict[str, Any] | None, *, by_keyword: bool
+) -> dict[str, Any]:
+    """The keywords that bring a task to `reset`: `new_task`, or `options["task"]`."""
+    if by_keyword:
+        return {"options": options, "new_task": assignment.decoded}
+    return {"options": {**(options or {}), "task": assignment.decoded}}
 
 
 def task_info(task: Any, agents: Iterable[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from typing_extensions import override
 
 from macurr.errors import UsageError
 from macurr.messages import EnvSpec
-from macurr.wrappers._client import TaskClient, task_info
+from macurr.wrappers._client import TaskClient, reset_arguments, takes_new_task, task_info
 
 __all__ = ["AECSyncWrapper"]
 
@@ -65,7 +64,7 @@ class AECSyncWrapper(BaseWrapper[str, Any, Any]):
         self._more_infos: Mapping[str, float] = {}
         self._paid: dict[str, float] = {}
         self._acted: set[str] = set()
-        self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
+        self._takes_new_task = takes_new_task(env)
 
     @property
     def env_id(self) -> int | None:
@@ -80,11 +79,7 @@ class AECSyncWrapper(BaseWrapper[str, Any, Any]):
     @override
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         assignment = self._client.reset()
-        if self._takes_new_task:
-            reset: Any = self.env.reset
-            reset(seed=seed, options=options, new_task=assignment.decoded)
-        else:
-            self.env.reset(seed=seed, options={**(options or {}), "task": assignment.decoded})
+        self.env.reset(seed=seed, **reset_arguments(assignment, options, by_keyword=self._takes_new_task))
         self._client.begin({})
         agents = self._client.spec.possible_agents
         self._paid = dict.fromkeys(agents, 0.0)

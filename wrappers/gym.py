@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +12,7 @@ from typing_extensions import override
 from macurr.errors import UsageError
 from macurr.host import Assignment
 from macurr.messages import SINGLE_AGENT, EnvSpec
-from macurr.wrappers._client import TaskClient, handle, task_info
+from macurr.wrappers._client import TaskClient, handle, reset_arguments, takes_new_task, task_info
 
 __all__ = ["GymnasiumSyncWrapper"]
 
@@ -74,7 +73,7 @@ class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstruc
         )
         self._info_keys = info_keys
         self._task_info: dict[str, Any] = {}
-        self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
+        self._takes_new_task = takes_new_task(env)
         self._changes_task = change_task_on_completion
         if change_task_on_completion and not env.has_wrapper_attr("change_task"):
             raise UsageError(
@@ -97,11 +96,8 @@ class GymnasiumSyncWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstruc
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         assignment = self._client.reset()
-        if self._takes_new_task:
-            kwargs: dict[str, Any] = {"new_task": assignment.decoded}
-        else:
-            kwargs, options = {}, {**(options or {}), "task": assignment.decoded}
-        observation, info = self.env.reset(seed=seed, options=options, **kwargs)
+        arguments = reset_arguments(assignment, options, by_keyword=self._takes_new_task)
+        observation, info = self.env.reset(seed=seed, **arguments)
         self._begin(assignment, observation)
         return observation, self._annotated(info)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 from macurr.errors import UsageError
 from macurr.host import Assignment
 from macurr.messages import EnvSpec
-from macurr.wrappers._client import TaskClient, task_info
+from macurr.wrappers._client import TaskClient, reset_arguments, takes_new_task, task_info
 
 __all__ = ["MultiProcessingSyncWrapper", "PettingZooSyncWrapper"]
 
@@ -71,7 +70,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
         self._task_infos: dict[str, Any] = {}
         self._more_infos: Mapping[str, float] = {}
         self._dead: set[str] = set()
-        self._takes_new_task = "new_task" in inspect.signature(env.reset).parameters
+        self._takes_new_task = takes_new_task(env)
         self._changes_task = change_task_on_completion
         if change_task_on_completion and not hasattr(env, "change_task"):
             raise UsageError(
@@ -105,11 +104,8 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
             CurriculumLost: the curriculum is gone.
         """
         assignment = self._client.reset()
-        if self._takes_new_task:
-            kwargs: dict[str, Any] = {"new_task": assignment.decoded}
-        else:
-            kwargs, options = {}, {**(options or {}), "task": assignment.decoded}
-        observations, infos = self.env.reset(seed=seed, options=options, **kwargs)
+        arguments = reset_arguments(assignment, options, by_keyword=self._takes_new_task)
+        observations, infos = self.env.reset(seed=seed, **arguments)
         self._begin(assignment, observations)
         self._complete(infos, observations)
         return observations, infos
