@@ -29,6 +29,7 @@ from matplotlib import pyplot as plt
 
 from macurr import BoxTaskSpace, Curriculum, DiscreteTaskSpace
 from macurr.curricula import (
+    ACCEL,
     RIAC,
     AbsoluteLearningProgressGMM,
     AutomaticDomainRandomization,
@@ -40,6 +41,7 @@ from macurr.curricula import (
     LearningProgress,
     Manual,
     PrioritizedLevelReplay,
+    RobustPLR,
     SelfPaced,
     Sequential,
 )
@@ -115,7 +117,9 @@ class Method:
     def episode(self, learner: Learner, run: Run) -> None:
         task = self.curriculum.sample()[0]
         level = min(self.levels - 1, int(float(task[0]) * self.levels)) if self.box else int(task)
-        won, advantages = learner.play(level)
+        # Robust PLR and ACCEL play new levels to score them, and learn nothing from them.
+        learn = bool(self.curriculum.task_info(task).get("train_on_task", 1))
+        won, advantages = learner.play(level, learn=learn)
         run.episodes += 1
         run.steps += len(advantages)
         self.best[level] = max(self.best[level], won)
@@ -185,6 +189,23 @@ def plr(levels: int, seed: int, kind: type[Method] = ValueL1, **options: object)
     return kind(PrioritizedLevelReplay(DiscreteTaskSpace(levels), seed=seed, **settings), levels)  # type: ignore[arg-type]
 
 
+def robust(levels: int, seed: int) -> Method:
+    return ValueL1(RobustPLR(DiscreteTaskSpace(levels), rho=0.0, temperature=1.0, seed=seed), levels)
+
+
+def accel(levels: int, seed: int) -> Method:
+    """Edits go to a neighbouring level."""
+
+    def mutate(level: int, rng: np.random.Generator) -> int:
+        return int(np.clip(level + rng.choice([-1, 1]), 0, levels - 1))
+
+    space = DiscreteTaskSpace(levels)
+    curriculum = ACCEL(
+        space, mutate, buffer_size=levels, num_edits=1, edit_prob=0.5, temperature=1.0, seed=seed
+    )
+    return ValueL1(curriculum, levels)
+
+
 def over(
     curriculum: Callable[..., Curriculum], box: bool = False, kind: type[Method] = Method, **options: object
 ) -> Callable[[int, int], Method]:
@@ -219,6 +240,8 @@ METHODS: dict[str, Callable[[int, int], Method]] = {
     "PLR value_l1, beta 1, alpha .2": lambda n, seed: plr(n, seed, temperature=1.0, alpha=0.2),
     "PLR positive loss, beta 1": lambda n, seed: plr(n, seed, PositiveValueLoss, temperature=1.0),
     "PLR MaxMC, beta 1": lambda n, seed: plr(n, seed, MaxMC, temperature=1.0),
+    "robust PLR value_l1, beta 1": robust,
+    "ACCEL value_l1, beta 1": accel,
     "ALP-GMM": over(AbsoluteLearningProgressGMM, box=True),
     "Covar-GMM": over(CovarGMM, box=True),
     "RIAC": over(RIAC, box=True),
