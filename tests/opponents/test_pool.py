@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -125,6 +126,7 @@ def test_looking_reads_the_folder_only_after_changes(pool, monkeypatch):
         assert 7 not in pool
     monkeypatch.undo()
     AgentPool(pool.path).add(weights(3))
+    time.sleep(0.005)  # a look at the folder holds for a millisecond
     assert pool.ids == [0, 1, 2, 3]
 
 
