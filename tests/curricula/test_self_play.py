@@ -1,5 +1,7 @@
 """Curricula over opponents: whom they choose, and what they learn from an episode's returns."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -136,6 +138,7 @@ def test_self_play_meets_the_newest_as_the_pool_grows(pool):
     np.testing.assert_array_equal(curriculum.distribution(), [0, 0, 0, 1])
     assert curriculum.sample(3) == [3, 3, 3]
     AgentPool(pool.path).add({"w": np.zeros(2)})
+    time.sleep(0.005)  # a look at the folder holds for a millisecond
     assert curriculum.sample(2) == [4, 4]
     pool.remove(4)
     assert curriculum.sample() == [3]
