@@ -26,8 +26,10 @@ from macurr.errors import (
     StateError,
     TaskError,
     TaskTimeoutError,
+    TrainingError,
     TransportError,
     UsageError,
+    WorkerLost,
 )
 from macurr.evaluator import (
     BackgroundEvaluation,
@@ -85,9 +87,11 @@ __all__ = [
     "TaskSpace",
     "TaskSuccess",
     "TaskTimeoutError",
+    "TrainingError",
     "TransportError",
     "TupleTaskSpace",
     "UsageError",
+    "WorkerLost",
     "make_local_curriculum",
     "make_multiprocessing_curriculum",
 ]

@@ -9,8 +9,10 @@ MacurrError
 ├── CurriculumError (RuntimeError)       the curriculum itself failed; its exception is the cause
 ├── PoolError (RuntimeError)             the snapshots on disk cannot be read or written
 ├── SolverError (RuntimeError)           a meta-solver got no solution
+├── TrainingError (RuntimeError)         training cannot go on: a loss or gradient is not finite
 ├── TransportError (RuntimeError)        the link between environments and curriculum
 │   ├── CurriculumLost (ConnectionError) the curriculum's process or host is gone
+│   ├── WorkerLost (ConnectionError)     a process that steps environments is gone
 │   ├── TaskTimeoutError (TimeoutError)  no task arrived in time
 │   └── BacklogError                     updates come in faster than the curriculum applies them
 └── MissingDependencyError (ImportError) an optional package is needed
@@ -54,12 +56,20 @@ class SolverError(MacurrError, RuntimeError):
     """A meta-solver was given a game it cannot solve, or did not converge."""
 
 
+class TrainingError(MacurrError, RuntimeError):
+    """Training cannot go on: a loss or a gradient is not finite. The weights are those of before the step."""
+
+
 class TransportError(MacurrError, RuntimeError):
-    """The link between an environment and its curriculum failed."""
+    """The link between an environment and its curriculum or its learner failed."""
 
 
 class CurriculumLost(TransportError, ConnectionError):
     """The process or actor that owns the curriculum is gone or was closed."""
+
+
+class WorkerLost(TransportError, ConnectionError):
+    """A process that steps environments is gone. Its episodes are lost; a new one can begin others."""
 
 
 class TaskTimeoutError(TransportError, TimeoutError):

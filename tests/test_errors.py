@@ -32,6 +32,8 @@ def test_every_error_has_the_root_a_docstring_and_survives_pickle(kind):
         ("CurriculumError", "RuntimeError"),
         ("TransportError", "RuntimeError"),
         ("CurriculumLost", "ConnectionError"),
+        ("WorkerLost", "ConnectionError"),
+        ("TrainingError", "RuntimeError"),
         ("TaskTimeoutError", "TimeoutError"),
         ("MissingDependencyError", "ImportError"),
     ],
@@ -43,6 +45,7 @@ def test_errors_are_what_they_stand_for(name, builtin):
 def test_failures_of_the_link_are_caught_together():
     assert {kind.__name__ for kind in TransportError.__subclasses__()} == {
         "CurriculumLost",
+        "WorkerLost",
         "TaskTimeoutError",
         "BacklogError",
     }
