@@ -36,7 +36,7 @@ from matplotlib import pyplot as plt
 
 from macurr.envs import apple_race_v0, bfs_policy, laser_tag_v0
 from macurr.opponents import AgentPool
-from macurr.training import CurriculumConfig, EvaluationConfig, PPOConfig, TrainConfig, train
+from macurr.training import CurriculumConfig, EvaluationConfig, ModelConfig, TrainConfig, train
 
 LEVELS = 2000
 HELD_OUT = 1_000_000  # the first seed of the held-out levels
@@ -125,7 +125,7 @@ def trained(
             workers=1,
             envs_per_worker=scale.envs,
             out=f"{folder}/run",
-            ppo=PPOConfig(hidden=scale.hidden),
+            model=ModelConfig(hidden=scale.hidden),
             tasks=CurriculumConfig(levels=LEVELS, score=score),
             evaluation=EvaluationConfig(seeds=1, matrix_seeds=1, report=False),
         )

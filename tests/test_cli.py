@@ -180,7 +180,7 @@ def test_a_run_from_a_shell(elsewhere, capsys):
     assert "\x1b" not in out, "no terminal, no colours"
     config = RunDir.open(run)[1]
     assert config.env_args == {"size": 5, "apples": [3, 4]}
-    assert (config.steps, config.ppo.hidden, config.tasks.levels) == (240, (8,), 20)
+    assert (config.steps, config.model.hidden, config.tasks.levels) == (240, (8,), 20)
     assert call("evaluate", run) == 0
     assert re.search(r"^random .*%", capsys.readouterr().out, re.MULTILINE)
     assert call("report", run) == 0

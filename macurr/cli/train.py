@@ -16,13 +16,19 @@ from macurr.training.config import (
     TRANSPORTS,
     CurriculumConfig,
     EvaluationConfig,
+    ModelConfig,
     PPOConfig,
     TrainConfig,
 )
 
 __all__ = ["add_command"]
 
-_PARTS: dict[str, type] = {"ppo": PPOConfig, "tasks": CurriculumConfig, "evaluation": EvaluationConfig}
+_PARTS: dict[str, type] = {
+    "ppo": PPOConfig,
+    "model": ModelConfig,
+    "tasks": CurriculumConfig,
+    "evaluation": EvaluationConfig,
+}
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -183,7 +189,7 @@ def _learner(parser: argparse.ArgumentParser) -> None:
         "--hidden",
         metavar="N,N",
         type=sizes,
-        help=f"units of the hidden layers (default: {','.join(map(str, default.hidden))})",
+        help=f"units of the hidden layers (default: {','.join(map(str, ModelConfig().hidden))})",
     )
     number(group, "target_kl", float, "stop a batch's passes at this divergence", default.target_kl)
 

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from macurr.errors import MissingDependencyError as _MissingDependencyError
-from macurr.training.config import CurriculumConfig, EvaluationConfig, PPOConfig, TrainConfig
+from macurr.training.config import (
+    CurriculumConfig,
+    EvaluationConfig,
+    ModelConfig,
+    PBTConfig,
+    PoliciesConfig,
+    PPOConfig,
+    TrainConfig,
+)
 
 if TYPE_CHECKING:
     from macurr.training.comparison import Comparison, compare
@@ -44,7 +52,10 @@ __all__ = [
     "Evaluation",
     "EvaluationConfig",
     "Listener",
+    "ModelConfig",
+    "PBTConfig",
     "PPOConfig",
+    "PoliciesConfig",
     "Policy",
     "RecurrentTorchEvaluator",
     "SB3Evaluator",

@@ -78,9 +78,9 @@ def checked_seed(seed: int) -> int:
     Raises:
         ConfigError: it is none.
     """
-    holds, wanted = whole(0, 2**63 - 1)
-    if not holds(seed):
-        raise ConfigError(f"seed={seed!r} cannot be used: it must be {wanted}.")
+    check = whole(0, 2**63 - 1)
+    if not check.holds(seed):
+        raise ConfigError(f"seed={seed!r} cannot be used: it must be {check.wanted}.")
     return seed
 
 
@@ -92,9 +92,9 @@ def checked_workers(workers: int | None, runs: Sequence[OpenRun]) -> int:
     """
     if workers is None:
         return max(0 if run.config.transport == "local" else run.config.workers for run in runs)
-    holds, wanted = whole(0, 256)
-    if not holds(workers):
+    check = whole(0, 256)
+    if not check.holds(workers):
         raise ConfigError(
-            f"workers={workers!r} cannot be used: it must be {wanted}; 0 plays in this process."
+            f"workers={workers!r} cannot be used: it must be {check.wanted}; 0 plays in this process."
         )
     return workers

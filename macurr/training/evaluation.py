@@ -118,7 +118,7 @@ def _evaluate(run: RunDir, config: TrainConfig, on_progress: Progress | None) ->
     own = OpenRun(run.path)
     check_players([own.player(snapshot) for snapshot in (None, *pool.ids)], layout, source.path)
     bank = PolicyBank(
-        PolicySpec.of(layout, config.ppo.hidden),
+        PolicySpec.of(layout, config.model.hidden),
         lambda i: final if i == _FINAL else pool.get(i),
         capacity=256,
     )

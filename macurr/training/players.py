@@ -239,7 +239,7 @@ def check_players(players: Sequence[Player], layout: Layout, name: str) -> None:
     for player in players:
         if player.run is None:
             continue
-        hidden = player.run.config.ppo.hidden
+        hidden = player.run.config.model.hidden
         if hidden not in wanted:
             policy = Policy(PolicySpec.of(layout, hidden), torch.Generator())
             wanted[hidden] = {key: tuple(tensor.shape) for key, tensor in policy.state_dict().items()}

@@ -55,7 +55,7 @@ class Trainer:
         self.source = EnvSource(config.env, dict(config.env_args))
         self.layout = layout or probe(self.source)
         self._generator = torch.Generator().manual_seed(config.seed)
-        self.policy = Policy(PolicySpec.of(self.layout, config.ppo.hidden), self._generator)
+        self.policy = Policy(PolicySpec.of(self.layout, config.model.hidden), self._generator)
         self.ppo = PPO(self.policy, config.ppo, self._generator)
         self._scores = LevelScores(
             config.tasks.score, config.num_envs, per_opponent=config.curriculum == "joint"

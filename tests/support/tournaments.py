@@ -11,7 +11,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from macurr.opponents import AgentPool
-from macurr.training import CurriculumConfig, PPOConfig, TrainConfig
+from macurr.training import CurriculumConfig, ModelConfig, TrainConfig
 from macurr.training.policy import Policy, PolicySpec
 
 
@@ -67,7 +67,7 @@ def planted(folder, env, features, actions, action, *, hidden=(4,), env_args=Non
         env_args=env_args or {},
         transport="local",
         workers=1,
-        ppo=PPOConfig(hidden=hidden),
+        model=ModelConfig(hidden=hidden),
         tasks=CurriculumConfig(levels=20),
     )
     (folder / "config.json").write_text(config.to_json())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from macurr.training import CurriculumConfig, EvaluationConfig, PPOConfig, TrainConfig, train
+from macurr.training import CurriculumConfig, EvaluationConfig, ModelConfig, PPOConfig, TrainConfig, train
 
 
 def _train(folder, name, env, hidden, seed, steps=360):
@@ -13,7 +13,8 @@ def _train(folder, name, env, hidden, seed, steps=360):
         transport="local",
         workers=1,
         envs_per_worker=4,
-        ppo=PPOConfig(hidden=hidden, rollout=30, epochs=2, minibatches=2),
+        model=ModelConfig(hidden=hidden),
+        ppo=PPOConfig(rollout=30, epochs=2, minibatches=2),
         tasks=CurriculumConfig(levels=20, snapshot_every=1, capacity=3),
         evaluation=EvaluationConfig(seeds=2, matrix_seeds=1, report=False),
         out=str(folder / name),

