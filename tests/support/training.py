@@ -160,7 +160,7 @@ class Many(Duel):
 
     def __init__(self):
         super().__init__()
-        self._actions = dict.fromkeys(self.possible_agents, spaces.MultiDiscrete([2, 2]))
+        self._actions = dict.fromkeys(self.possible_agents, spaces.Box(0, 9, (2,), np.int64))
 
 
 def single_agent():
