@@ -13,12 +13,13 @@ from macurr.curricula._states import StateReader
 from macurr.curriculum import Curriculum
 from macurr.errors import StateError, UsageError
 from macurr.messages import EnvSpec, StepBatch
+from macurr.options import OptionsOfParts
 from macurr.spaces import TaskSpace
 
 __all__ = ["Composite"]
 
 
-class Composite(Curriculum):
+class Composite(OptionsOfParts, Curriculum):
     """A curriculum that draws each task from one of its parts, and tells the parts what came of it.
 
     Args:
@@ -134,16 +135,21 @@ class Composite(Curriculum):
 
     @override
     def update_on_demand(self, metrics: Mapping[str, Any]) -> None:
-        for part in self.parts:
-            part.update_on_demand(metrics)
+        with self._with_options(metrics) as told:
+            for part in self.parts:
+                part.update_on_demand(told)
 
     @override
     def metrics(self) -> dict[str, float]:
         return {
-            f"{i}_{type(part).__name__}/{name}": value
-            for i, part in enumerate(self.parts)
-            for name, value in part.metrics().items()
+            f"{part}/{name}": value
+            for part, own in self._option_parts().items()
+            for name, value in own.metrics().items()
         }
+
+    @override
+    def _option_parts(self) -> Mapping[str, Curriculum]:
+        return {f"{i}_{type(part).__name__}": part for i, part in enumerate(self.parts)}
 
     @override
     def state_dict(self) -> dict[str, Any]:

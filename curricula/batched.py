@@ -155,5 +155,6 @@ class SyncedBatchedDomainRandomization(_Batched):
         Args:
             metrics: "new_batch": True to end it; other entries are ignored.
         """
+        super().update_on_demand(metrics)
         if metrics.get("new_batch"):
             self._end_batch()

@@ -164,6 +164,7 @@ class Learnability(FiniteCurriculum):
         Raises:
             TaskError: a task is unknown or a number is none; nothing is changed.
         """
+        super().update_on_demand(metrics)
         if "task_success" not in metrics:
             return
         self._follow()

@@ -172,6 +172,7 @@ class LearningProgress(FiniteCurriculum):
         Raises:
             TaskError: a task is unknown or a rate is no number from 0 to 1; nothing is changed.
         """
+        super().update_on_demand(metrics)
         if "task_success" not in metrics:
             return
         self._follow()

@@ -85,6 +85,7 @@ class Manual(Curriculum):
         Raises:
             TaskError: as for the constructor; nothing is changed.
         """
+        super().update_on_demand(metrics)
         if "tasks" in metrics:
             self.set_tasks(metrics["tasks"], metrics.get("weights"))
 

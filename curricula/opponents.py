@@ -152,12 +152,12 @@ class OpponentCurriculum(Curriculum):
         Raises:
             TaskError: a row is no such result; nothing is counted.
         """
-        super().update_on_demand(metrics)
-        rows = metrics.get("results", ())
-        if not isinstance(rows, Iterable) or isinstance(rows, str | Mapping):
-            raise TaskError(f"'results' are rows of (row, column, outcome); got {rows!r}.")
-        for row, column, outcome in [self._checked(row) for row in rows]:
-            self._record(row, column, outcome)
+        with self._with_options(metrics) as told:
+            rows = told.get("results", ())
+            if not isinstance(rows, Iterable) or isinstance(rows, str | Mapping):
+                raise TaskError(f"'results' are rows of (row, column, outcome); got {rows!r}.")
+            for row, column, outcome in [self._checked(row) for row in rows]:
+                self._record(row, column, outcome)
 
     @override
     def metrics(self) -> dict[str, float]:

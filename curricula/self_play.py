@@ -122,6 +122,18 @@ class PrioritizedFictitiousSelfPlay(OpponentCurriculum):
         self.exploration = exploration
 
     @override
+    def get_options(self) -> dict[str, Any]:
+        """`power` and `exploration`. No population tunes them: weaker opponents would look like a better policy."""
+        return {"power": self.power, "exploration": self.exploration}
+
+    @override
+    def check_options(self, **options: Any) -> None:
+        super().check_options(**options)
+        wanted = {**self.get_options(), **options}
+        check_weighting(self.weighting, wanted["power"])
+        check_chance("exploration", wanted["exploration"])
+
+    @override
     def probabilities(self, ids: Sequence[int]) -> NDArray[np.float64]:
         weights = pfsp_weights(self.win_rates(ids), self.weighting, self.power)
         return (1.0 - self.exploration) * weights + self.exploration / len(ids)

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from macurr.errors import StateError, TaskError, UsageError
 from macurr.messages import EnvSpec, StepBatch
+from macurr.options import Changeable
 from macurr.scalars import write_scalars
 from macurr.seeding import check_generator_state, generator_state, load_generator_state
 from macurr.spaces import TaskSpace
@@ -27,7 +28,7 @@ State = dict[str, Any]
 _logger = logging.getLogger("macurr")
 
 
-class Curriculum(ABC):
+class Curriculum(Changeable, ABC):
     """Decides what the next episode is about.
 
     Subclasses define `sample(k)`, or `_sample(k)` to keep `random_start_tasks` working, and whichever `update_*`
@@ -73,6 +74,7 @@ class Curriculum(ABC):
         self.stats = StatRecorder(task_space) if record_stats else None
         self.random_start_tasks = random_start_tasks
         self._started = 0
+        self._options_before = {}
         self._env_ids: set[int] = set()
         self._any_env = False
 
@@ -204,7 +206,15 @@ class Curriculum(ABC):
         """Learn how far a task has been completed (0 to 1), by agent or plain."""
 
     def update_on_demand(self, metrics: Mapping[str, Any]) -> None:
-        """Learn from whatever the learner wants to tell: scores, rollouts, losses."""
+        """Learn from whatever the learner wants to tell: scores, rollouts, losses.
+
+        Every curriculum takes `{"options": {...}}`, the arguments of `set_options`, from afar.
+
+        Raises:
+            UsageError: the options cannot be set; nothing is changed.
+        """
+        with self._with_options(metrics):
+            pass
 
     def check_episode(self, episode_return: Any, length: int, task: Any) -> None:
         """Refuse an episode result that no environment can have meant.
@@ -284,6 +294,7 @@ class Curriculum(ABC):
             "type": type(self).__name__,
             "rng": generator_state(self.rng),
             "started": self._started,
+            **self._options_state(),
         }
         if self.stats is not None:
             state["stats"] = self.stats.state_dict()
@@ -295,13 +306,16 @@ class Curriculum(ABC):
         Raises:
             StateError: the state belongs to another kind of curriculum or lacks something; nothing is changed.
         """
-        check_state(state, type(self).__name__, {"rng", "started"} | ({"stats"} if self.stats else set()))
+        further = {"stats"} if self.stats else set()
+        check_state(state, type(self).__name__, {"rng", "started", *further, *self._options_state()})
         started = state["started"]
         if not isinstance(started, int) or isinstance(started, bool) or started < 0:
             raise StateError(f"The number of tasks drawn at the start must be 0 or more; got {started!r}.")
         check_generator_state(self.rng, state["rng"])
+        options = self._options_in(state)
         if self.stats is not None:
             self.stats.load_state_dict(state["stats"])
+        self._load_options(options, state)
         load_generator_state(self.rng, state["rng"])
         self._started = started
 
@@ -380,6 +394,22 @@ class CurriculumWrapper(Curriculum):
     @override
     def update_on_demand(self, metrics: Mapping[str, Any]) -> None:
         self.curriculum.update_on_demand(metrics)
+
+    @override
+    def get_options(self) -> dict[str, Any]:
+        return self.curriculum.get_options()
+
+    @override
+    def tunable_options(self) -> dict[str, tuple[float, float]]:
+        return self.curriculum.tunable_options()
+
+    @override
+    def check_options(self, **options: Any) -> None:
+        self.curriculum.check_options(**options)
+
+    @override
+    def set_options(self, **options: Any) -> None:
+        self.curriculum.set_options(**options)
 
     @override
     def normalize(self, reward: float, task: Any) -> float:

@@ -13,13 +13,14 @@ from typing_extensions import override
 from macurr.curriculum import Curriculum, State, check_state
 from macurr.errors import StateError, UsageError
 from macurr.messages import EnvSpec
+from macurr.options import OptionsOfParts
 from macurr.spaces import TaskSpace
 
 MOST_TASKS = 1_000_000
 """Larger products of task spaces have no distribution as an array."""
 
 
-class CompositeCurriculum(Curriculum):
+class CompositeCurriculum(OptionsOfParts, Curriculum):
     """A curriculum made of named parts. It draws nothing at random itself.
 
     Args:
@@ -33,6 +34,10 @@ class CompositeCurriculum(Curriculum):
     def __init__(self, parts: Mapping[str, Curriculum], task_space: TaskSpace) -> None:
         super().__init__(task_space)
         self._parts = dict(parts)
+
+    @override
+    def _option_parts(self) -> Mapping[str, Curriculum]:
+        return self._parts
 
     @property
     @override

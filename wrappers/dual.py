@@ -213,10 +213,15 @@ class DualCurriculumWrapper(RoutedCurriculum, CompositeCurriculum):
         - The rest is for both, except that what it says about tasks, `{"tasks": [(agent, env), ...], "scores":
           ...}` or a "rollout", is for the env curriculum, with its part of each task; the agent curriculum gets
           it with its own part where `share_scores=True`.
+        - "options" holds those of both: `{"options": {"env/temperature": 0.5}}`.
 
         Raises:
             TaskError: a task is no pair. Nothing is changed.
         """
+        with self._with_options(metrics) as told:
+            self._pass_on(told)
+
+    def _pass_on(self, metrics: Mapping[str, Any]) -> None:
         rest = {key: value for key, value in metrics.items() if key not in ("agent", "env")}
         messages: list[tuple[Curriculum, Mapping[str, Any]]] = []
         if rest and (self._share_scores or not about_tasks(rest)):

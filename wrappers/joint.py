@@ -179,15 +179,37 @@ class LevelsPerOpponent(RoutedCurriculum):
             self._choice.try_again(slot)
 
     @override
+    def get_options(self) -> dict[str, Any]:
+        """The options of an opponent's curriculum: all have the same."""
+        return self._prototype.curriculum.get_options()
+
+    @override
+    def tunable_options(self) -> dict[str, tuple[float, float]]:
+        return self._prototype.curriculum.tunable_options()
+
+    @override
+    def check_options(self, **options: Any) -> None:
+        self._prototype.curriculum.check_options(**options)
+
+    @override
+    def _apply_options(self, options: Mapping[str, Any]) -> None:
+        for levels in (self._prototype, *self._levels.values()):
+            levels.curriculum.set_options(**options)
+
+    @override
     def update_on_demand(self, metrics: Mapping[str, Any]) -> None:
         """Pass on what the learner tells of tasks `(agent, env)`, to each opponent its own part.
 
         `{"tasks": ..., "scores": ...}` is split by task, `{"rollout": {...}}` by step (by its mask `active`); what
-        is about no tasks goes to every opponent's curriculum.
+        is about no tasks goes to every opponent's curriculum. "options" are set for all, those to come included.
 
         Raises:
             TaskError: a task is not in the space, or the numbers do not fit. Nothing is changed.
         """
+        with self._with_options(metrics) as told:
+            self._pass_on(told)
+
+    def _pass_on(self, metrics: Mapping[str, Any]) -> None:
         messages = by_opponent(metrics, self._checked)
         if messages is None:
             self._touched.update(self._levels)
@@ -227,11 +249,13 @@ class LevelsPerOpponent(RoutedCurriculum):
             "entropy": self._entropy,
             "choice": self._choice.state(),
             "levels": [[slot, levels.curriculum.state_dict()] for slot, levels in self._levels.items()],
+            **self._options_state(),
         }
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_state(state, type(self).__name__, {"rng", "entropy", "choice", "levels"})
+        keys = {"rng", "entropy", "choice", "levels", *self._options_state()}
+        check_state(state, type(self).__name__, keys)
         check_generator_state(self.rng, state["rng"])
         entropy = state["entropy"]
         if not isinstance(entropy, int) or entropy < 0:
@@ -239,7 +263,9 @@ class LevelsPerOpponent(RoutedCurriculum):
                 f"The number that opponents' generators follow from must be 0 or more; got {entropy!r}."
             )
         choice = self._choice.restored(state["choice"])
+        options = self._options_in(state)
         loaded = self._restored(state["levels"], len(choice.tasks))
+        self._load_options(options, state)
         load_generator_state(self.rng, state["rng"])
         self._choice, self._levels, self._touched = choice, loaded, set(loaded)
         self._entropy = entropy
@@ -305,4 +331,6 @@ class LevelsPerOpponent(RoutedCurriculum):
                 "With joint=True, env_curriculum is a function that makes an opponent's curriculum of levels; it made "
                 f"{curriculum!r}."
             )
+        if slot:  # the prototype has none to follow
+            curriculum.set_options(**{name: self.get_options()[name] for name in self._options_before})
         return _Levels(curriculum, adapted(curriculum))

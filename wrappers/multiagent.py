@@ -205,10 +205,15 @@ class MultiagentIndependentCurriculumWrapper(StreamedCurriculum, CompositeCurric
         - Everything else is for every agent's curriculum. Where it holds "tasks", k mappings from agent to task,
           each gets its own part of them, and of the other values, where they are mappings by agent, its own:
           `{"tasks": [{"a": 3, "b": 1}], "scores": {"a": [0.5], "b": [0.1]}}`.
+        - "options" holds those of all: `{"options": {"agent_0/temperature": 0.5}}`.
 
         Raises:
             TaskError: a task lacks an agent. Nothing is changed.
         """
+        with self._with_options(metrics) as told:
+            self._pass_on(told)
+
+    def _pass_on(self, metrics: Mapping[str, Any]) -> None:
         named = {name: metrics[name] for name in (*self._group, *self._members) if name in metrics}
         common = {key: value for key, value in metrics.items() if key not in named}
         messages = [(self._group[agent], self._own(common, agent)) for agent in self._group if common]

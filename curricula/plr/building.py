@@ -28,7 +28,6 @@ def make_levels(space: TaskSpace, options: Options) -> Levels:
         )
     if options.strategy == "sequential" and options.buffer_size is not None:
         raise UsageError("Strategy 'sequential' goes through a finite space in order: leave buffer_size out.")
-    strategy = STRATEGIES[options.strategy]
     replay = ReplayDistribution(
         size,
         transform=options.score_transform,
@@ -38,10 +37,27 @@ def make_levels(space: TaskSpace, options: Options) -> Levels:
         staleness_transform=options.staleness_transform,
         staleness_temperature=options.staleness_temperature,
     )
-    outcomes = Outcomes(strategy, options.alpha, options.window)
+    parts = _parts(options)
+    if options.buffer_size is None:
+        return FiniteLevels(space, replay, *parts)
+    return LevelBuffer(space, replay, *parts, options.buffer_priority)
+
+
+def configure(levels: Levels, options: Options) -> None:
+    """Make the levels follow options of which those in `CHANGEABLE` have changed."""
+    levels.replay.configure(
+        temperature=options.temperature,
+        eps=options.eps,
+        staleness_coef=options.staleness_coef,
+        staleness_temperature=options.staleness_temperature,
+    )
+    levels.configure(*_parts(options))
+
+
+def _parts(options: Options) -> tuple[Outcomes, float, Schedule]:
+    """What to remember of levels, the weight of a new score, and when to replay."""
+    strategy = STRATEGIES[options.strategy]
     # A success rate is an average already; so is a slope over a window.
     alpha = 1.0 if strategy.name in ("learnability", "tscl_window") else options.alpha
     schedule = Schedule(options.replay_schedule, options.replay_prob, options.rho)
-    if options.buffer_size is None:
-        return FiniteLevels(space, replay, outcomes, alpha, schedule)
-    return LevelBuffer(space, replay, outcomes, alpha, schedule, options.buffer_priority)
+    return Outcomes(strategy, options.alpha, options.window), alpha, schedule

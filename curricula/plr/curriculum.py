@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from macurr.curricula.plr.buffer import LISTED
-from macurr.curricula.plr.building import make_levels
+from macurr.curricula.plr.building import configure, make_levels
 from macurr.curricula.plr.feeding import Feed, Success, default_success
 from macurr.curricula.plr.inputs import ScoredLevels
-from macurr.curricula.plr.options import Options
+from macurr.curricula.plr.options import CHANGEABLE, Options
 from macurr.curricula.plr.steps import StepReader
 from macurr.curricula.plr.strategies import STRATEGIES
 from macurr.curriculum import check_state
@@ -152,6 +153,34 @@ class PrioritizedLevelReplay(ScoredLevels):
         self._feed = Feed(self._levels, self.options, success)
         self._reader = StepReader(self._feed, self.strategy, evaluator)
         self._drawn, self._replayed = 0, 0
+
+    # Options
+
+    @override
+    def get_options(self) -> dict[str, Any]:
+        """Temperatures, coefficients and probabilities. What is kept of levels and episodes cannot change."""
+        return {name: getattr(self.options, name) for name in CHANGEABLE}
+
+    @override
+    def tunable_options(self) -> dict[str, tuple[float, float]]:
+        """What most decides which levels are replayed, as far as it has an effect."""
+        if self.strategy.name in ("random", "sequential"):
+            return {}
+        bounds = {"temperature": (0.05, 10.0), "staleness_coef": (0.01, 0.9)}
+        if self.options.replay_schedule == "fixed" or self.options.buffer_size is not None:
+            bounds["replay_prob"] = (0.05, 0.95)
+        return bounds
+
+    @override
+    def check_options(self, **options: Any) -> None:
+        super().check_options(**options)
+        dataclasses.replace(self.options, **options)
+
+    @override
+    def _apply_options(self, options: Mapping[str, Any]) -> None:
+        self.options = dataclasses.replace(self.options, **options)
+        configure(self._levels, self.options)
+        self._feed.configure(self.options)
 
     # What goes out
 

@@ -42,6 +42,10 @@ class Feed:
         self._strategy = STRATEGIES[options.strategy]
         self._open: dict[tuple[str, int], OpenEpisode] = {}
 
+    def configure(self, options: Options) -> None:
+        """Score the episodes that end from now on with other options."""
+        self._options = options
+
     def get(self, stream: tuple[str, int], task: Any) -> OpenEpisode:
         """The stream's open episode on `task`; one on another task was given up and is dropped."""
         episode = self._open.get(stream)

@@ -115,12 +115,17 @@ class ScoredLevels(Curriculum):
         """Learn from the learner: `{"tasks": ..., "scores": ...}`, or `{"rollout": {...}}`.
 
         Args:
-            metrics: Arguments of `update_scores`, or under "rollout" those of `update_rollout`. Other keys are
-                for others and left alone.
+            metrics: Arguments of `update_scores`, or under "rollout" those of `update_rollout`; under "options" those
+                of `set_options`. Other keys are for others and left alone.
 
         Raises:
             TaskError: there are tasks without scores, or scores with a rollout; as the methods named above.
+            UsageError: the options cannot be set.
         """
+        with self._with_options(metrics) as told:
+            self._learn(told)
+
+    def _learn(self, metrics: Mapping[str, Any]) -> None:
         if ("tasks" in metrics) != ("scores" in metrics):
             raise TaskError(f"Pass both 'tasks' and 'scores'; got {sorted(metrics)}.")
         if "rollout" in metrics and "tasks" in metrics:

@@ -66,6 +66,10 @@ class Levels(ABC):
         self._rows = np.tile(outcomes.fresh(), (replay.capacity, 1))
         self.replayed = np.zeros(replay.capacity, np.bool_)
 
+    def configure(self, outcomes: Outcomes, alpha: float, schedule: Schedule) -> None:
+        """Change how scores are averaged and when levels are replayed; what is remembered of them stays."""
+        self.outcomes, self._alpha, self._schedule = outcomes, alpha, schedule
+
     @abstractmethod
     def slot(self, task: Any) -> int | None:
         """The slot of an encoded task, None where it has none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,8 +48,15 @@ class ReplayDistribution:
         staleness_transform: str,
         staleness_temperature: float,
     ) -> None:
-        self.staleness_coef = staleness_coef
         self.members = Partition(capacity)
+        self._transforms = transform, staleness_transform
+        self._make(temperature, eps, staleness_coef, staleness_temperature)
+
+    def _make(
+        self, temperature: float, eps: float, staleness_coef: float, staleness_temperature: float
+    ) -> None:
+        self.staleness_coef = staleness_coef
+        transform, of_staleness = self._transforms
         # The reference adds a little to every score of `power`, but not where staleness already keeps all
         # alive.
         offset = 0.0 if staleness_coef > 0.0 else 1e-3
@@ -56,8 +64,20 @@ class ReplayDistribution:
             transform, self.members, temperature=temperature, eps=eps, offset=offset
         )
         self._staleness = make_staleness(
-            staleness_transform, self.members, temperature=staleness_temperature, eps=eps
+            of_staleness, self.members, temperature=staleness_temperature, eps=eps
         )
+
+    def configure(
+        self, *, temperature: float, eps: float, staleness_coef: float, staleness_temperature: float
+    ) -> None:
+        """Change what the distribution is made from, in O(capacity log capacity); see the constructor.
+
+        Scores and visits stay: afterwards it is the distribution that was made so and told the same.
+        """
+        scores, times, clock = self.scores, self._staleness.times, self.clock
+        self._make(temperature, eps, staleness_coef, staleness_temperature)
+        self._priority.load(scores)
+        self._staleness.load(times, clock)
 
     @property
     def capacity(self) -> int:
@@ -167,7 +187,10 @@ class ReplayDistribution:
         if not isinstance(state, Mapping) or _KEYS - set(state):
             raise StateError(f"The replay distribution's state must hold {sorted(_KEYS)}.")
         numbers = {"clock": int, "inside": int, "score_scale": float, "staleness_scale": float}
-        if any(not isinstance(state[name], kind) for name, kind in numbers.items()):
+        if any(
+            not isinstance(state[name], kind) or not math.isfinite(state[name])
+            for name, kind in numbers.items()
+        ):
             raise StateError(f"The replay distribution's state must hold numbers as {sorted(numbers)}.")
         arrays = [np.asarray(state[name]) for name in ("scores", "times", "items")]
         if [array.dtype.kind for array in arrays] != ["f", "i", "i"] or any(

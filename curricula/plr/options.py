@@ -18,6 +18,18 @@ _CHOICES = {
     "replay_schedule": ("fixed", "proportionate"),
     "buffer_priority": ("replay_support", "score"),
 }
+CHANGEABLE = (
+    "temperature",
+    "staleness_coef",
+    "staleness_temperature",
+    "replay_prob",
+    "rho",
+    "alpha",
+    "max_score_coef",
+    "eps",
+)
+"""What may change while levels are replayed. The others decide what is kept of levels and of open episodes."""
+
 _SHARES = (
     "staleness_coef",
     "replay_prob",

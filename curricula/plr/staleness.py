@@ -101,6 +101,15 @@ class PowerStaleness(Staleness):
 
     @property
     @override
+    def scale(self) -> float:
+        return float(self._ages.bound)
+
+    @scale.setter
+    def scale(self, scale: float) -> None:
+        self._ages.bound = int(scale)
+
+    @property
+    @override
     def times(self) -> NDArray[np.int64]:
         return self._ages.times
 

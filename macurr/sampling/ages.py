@@ -92,6 +92,16 @@ class AgeTree(Viewed):
         """The sum of the members' ages."""
         return self._age(1)
 
+    @property
+    def bound(self) -> int:
+        """A time not after the earliest of the members': candidates are kept by it, so it decides the next draws."""
+        return self._oldest
+
+    @bound.setter
+    def bound(self, time: int) -> None:
+        visits = self.times[self.members]
+        self._oldest = min(int(time), int(visits.min())) if len(visits) else int(time)
+
     def age(self, index: int) -> int:
         """The age of one entry, member or not."""
         return self.clock - self._sum[self._leaf(index)]

@@ -13,10 +13,10 @@ import numpy as np
 from macurr.errors import TaskError, UsageError
 from macurr.testing.episodes import apply_update, random_episode
 from macurr.testing.nested import leaves, not_plain, raises, replaced, same, through_files
+from macurr.testing.options import OptionChecks
 from macurr.testing.subjects import (
     ONE_AGENT,
     TWO_AGENTS,
-    CurriculumSubject,
     Writer,
     deviation,
     fields_of,
@@ -26,7 +26,7 @@ from macurr.testing.subjects import (
 __all__ = ["ONE_AGENT", "TWO_AGENTS", "CurriculumTests"]
 
 
-class CurriculumTests(CurriculumSubject):
+class CurriculumTests(OptionChecks):
     """Subclass it, define `make`, and pytest runs the checks.
 
     Only `make` has to be defined; `spec`, `drive`, `bad_demands` and the attributes are there to be overridden.

@@ -8,14 +8,15 @@ import threading
 import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
 
-from macurr.errors import TransportError
+from macurr.curricula import PrioritizedLevelReplay
+from macurr.errors import TransportError, UsageError
 from macurr.messages import StepBatch
 from macurr.spaces import BoxTaskSpace, DictTaskSpace, DiscreteTaskSpace, TupleTaskSpace
 from macurr.testing.links import ALL_FIELDS, SINGLE, SPEC, Fixed, changed, compare, episodes, settle, wait_for
 from macurr.testing.nested import raises, same
 from macurr.testing.probes import ProbeEnv, TraceCurriculum, play
 from macurr.testing.recovery import RecoveryChecks
-from macurr.wrappers import PettingZooSyncWrapper
+from macurr.wrappers import MultiagentSharedCurriculumWrapper, PettingZooSyncWrapper
 
 __all__ = ["TransportTests"]
 
@@ -109,6 +110,23 @@ class TransportTests(RecoveryChecks):
             settle(link)
             compare(sent, TraceCurriculum.heard(synced, "steps", "progress", "episode", "abort"))
             settle(other)
+
+    # The learner
+
+    def test_options_can_be_changed(self) -> None:
+        """What of the curriculum may change can be read and set by the learner, in both ways, or is refused."""
+        levels = PrioritizedLevelReplay(DiscreteTaskSpace(4), temperature=1.0, seed=0)
+        with self.make(MultiagentSharedCurriculumWrapper(levels)) as synced:
+            assert synced.get_options()["temperature"] == 1.0, "get_options tells the present values."
+            assert "temperature" in synced.tunable_options(), "tunable_options tells what to tune."
+            synced.set_options(temperature=0.5)
+            synced.update_on_demand({"options": {"staleness_coef": 0.25}})
+            found = synced.get_options()
+            assert (found["temperature"], found["staleness_coef"]) == (0.5, 0.25), "Options are set."
+            with raises(UsageError, "Wrong options are refused.", "temperature"):
+                synced.set_options(temperature=-1.0, staleness_coef=0.5)
+            assert synced.get_options() == found, "Refused options change nothing."
+            settle(synced.components.connect(SPEC))
 
     # Environments
 

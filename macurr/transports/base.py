@@ -186,6 +186,26 @@ class SyncedCurriculum(Curriculum):
             curriculum.update_on_demand(metrics)
 
     @override
+    def get_options(self) -> dict[str, Any]:
+        with self.host.locked() as curriculum:
+            return curriculum.get_options()
+
+    @override
+    def tunable_options(self) -> dict[str, tuple[float, float]]:
+        with self.host.locked() as curriculum:
+            return curriculum.tunable_options()
+
+    @override
+    def check_options(self, **options: Any) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.check_options(**options)
+
+    @override
+    def set_options(self, **options: Any) -> None:
+        with self.host.locked() as curriculum:
+            curriculum.set_options(**options)
+
+    @override
     def normalize(self, reward: float, task: Any) -> float:
         with self.host.locked() as curriculum:
             return curriculum.normalize(reward, task)
