@@ -1,90 +1,229 @@
-"""Opponents: frozen snapshots that act in batches, each row by the snapshot it is played by."""
+"""Opponents: frozen snapshots that act in batches, each row by the policy of the snapshot it is played by."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from macurr.training.policy import PolicySpec, mlp_forward, sample
+from macurr.errors import PoolError, StateError
+from macurr.training.policy import Actor, PolicySpec
 
-__all__ = ["RANDOM", "PolicyBank"]
+__all__ = ["RANDOM", "PolicyBank", "policies_of", "snapshot_of"]
 
 RANDOM = -1
 """The id of the policy that chooses uniformly (with continuous actions: by a standard normal, clipped)."""
 
-Layers = list[tuple[Tensor, Tensor]]
+Weights = Mapping[str, NDArray[Any]]
+
+
+def snapshot_of(policies: Sequence[Actor]) -> dict[str, NDArray[Any]]:
+    """The policies of one moment as one snapshot: arrays named `policy_{p}.{parameter}`."""
+    return {
+        f"policy_{p}.{name}": array
+        for p, policy in enumerate(policies)
+        for name, array in policy.arrays().items()
+    }
+
+
+def policies_of(snapshot: Weights) -> list[dict[str, NDArray[Any]]]:
+    """The arrays of each policy of a snapshot; one whose arrays bear no policy's name holds one policy."""
+    if not any(name.startswith("policy_") for name in snapshot):
+        return [dict(snapshot)]
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, array in snapshot.items():
+        policy, _, parameter = name.partition(".")
+        found.setdefault(policy, {})[parameter] = array
+    wanted = [f"policy_{p}" for p in range(len(found))]
+    if set(found) != set(wanted):
+        raise StateError(f"The arrays of a snapshot are of {sorted(found)}; wanted are {wanted}.")
+    return [found[name] for name in wanted]
 
 
 class PolicyBank:
-    """Policies by id, loaded when first needed, the least recently used dropped.
+    """Snapshots by id, loaded when first needed, the least recently used dropped.
 
     Args:
-        spec: The sizes of all of them; hidden layers may differ.
-        load: Gives the parameters of an id, such as `AgentPool.get`.
-        capacity: How many to keep loaded.
+        spec: What policies read and do. Hidden layers, memories and normalisation are each snapshot's own.
+        load: Gives the arrays of an id, such as `AgentPool.get`.
+        capacity: How many snapshots to keep loaded.
+        device: Where they act.
+
+    Attributes:
+        state_size: Numbers that an opponent remembers between steps, at most.
     """
 
     def __init__(
-        self, spec: PolicySpec, load: Callable[[int], Mapping[str, NDArray[Any]]], capacity: int = 64
+        self,
+        spec: PolicySpec,
+        load: Callable[[int], Weights],
+        capacity: int = 64,
+        device: torch.device | None = None,
     ) -> None:
-        self._spec = spec
-        self._load = load
-        self._capacity = capacity
-        self._loaded: OrderedDict[int, tuple[Layers, Tensor | None]] = OrderedDict()
+        self._spec, self._load, self._capacity = spec, load, capacity
+        self._device = device or torch.device("cpu")
+        self._loaded: OrderedDict[int, list[Actor]] = OrderedDict()
+        self.state_size = spec.actor_state_size
 
+    def initial_state(self, n: int) -> Tensor | None:
+        """What n opponents remember at the start of an episode, zeros (n, state_size); None without a memory."""
+        return torch.zeros(n, self.state_size) if self.state_size else None
+
+    @overload
     def act(
         self,
         observations: Tensor,
         masks: Tensor | None,
         ids: NDArray[np.int64],
+        policies: NDArray[np.int64],
+        states: Tensor | None,
         generator: torch.Generator,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]: ...
+
+    @overload
+    def act(
+        self,
+        observations: Tensor,
+        masks: Tensor | None,
+        ids: NDArray[np.int64],
+        policies: torch.Generator,
+    ) -> Tensor: ...
+
+    @torch.no_grad()
+    def act(
+        self,
+        observations: Tensor,
+        masks: Tensor | None,
+        ids: NDArray[np.int64],
+        policies: Any,
+        states: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Any:
         """Choose an action for each row.
 
         Args:
-            observations: float32 (n, features).
+            observations: float32 or uint8 (n, features).
             masks: bool (n, actions), or None.
-            ids: int64 (n,), who plays each row.
+            ids: int64 (n,), the snapshot that plays each row.
+            policies: int64 (n,), which of its policies.
+            states: float32 (n, at least state_size), what each row's player remembers; None where no snapshot has a
+                memory. It is not changed.
             generator: Where chance comes from.
 
         Returns:
-            int64 (n,), or float32 (n, actions).
+            Actions, int64 (n,) or (n, parts), or float32 (n, coordinates); and the states after the step. Both are
+            on the device of `observations`.
 
         Raises:
-            PoolError: a snapshot cannot be loaded.
+            PoolError: a snapshot cannot be loaded, is of another architecture, has no such policy, or has a larger
+                memory than `states` has room for.
         """
-        width = self._spec.actions if self._spec.discrete else 2 * self._spec.actions
-        params = torch.zeros(len(ids), width)
-        for number in np.unique(ids).tolist():
+        if isinstance(policies, torch.Generator):  # old callers
+            return self._act(observations, masks, ids, np.zeros_like(ids), None, policies)[0]
+        return self._act(observations, masks, ids, policies, states, generator or torch.Generator())
+
+    def _act(
+        self,
+        observations: Tensor,
+        masks: Tensor | None,
+        ids: NDArray[np.int64],
+        policies: NDArray[np.int64],
+        states: Tensor | None,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor | None]:
+        home, device = observations.device, self._device
+        after = None if states is None else states.to(device, copy=True)
+        params = torch.zeros(len(ids), self._spec.distribution.width, device=device)
+        for number, policy, rows in _groups(ids, policies):
             if number == RANDOM:
                 continue
-            rows = torch.from_numpy(np.flatnonzero(ids == number))
-            layers, log_std = self._get(number)
-            out = mlp_forward(layers, observations[rows])
-            params[rows] = out if log_std is None else torch.cat([out, log_std.expand_as(out)], dim=-1)
-        return sample(self._spec, params, masks, generator)
+            actor, chosen = self._get(number, policy), rows.to(device)
+            before = _room(number, after, actor.spec.actor_state_size)
+            seen = observations.to(device).index_select(0, chosen)
+            memory = None if before is None else before.index_select(0, chosen)
+            outputs, memory = actor.actor(actor.encode(seen), memory)
+            params[chosen] = actor.parameters_of(outputs)
+            if before is not None:
+                before[chosen] = memory
+        masks = None if masks is None else masks.to(device)
+        actions = self._spec.distribution.sample(params, masks, generator)
+        return actions.to(home), None if after is None else after.to(home)
 
-    def _get(self, number: int) -> tuple[Layers, Tensor | None]:
+    def _get(self, number: int, policy: int) -> Actor:
         if number not in self._loaded:
-            self._loaded[number] = _layers(self._load(number))
+            self._loaded[number] = self._build(number)
             if len(self._loaded) > self._capacity:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(number)
-        return self._loaded[number]
+        found = self._loaded[number]
+        if not 0 <= policy < len(found):
+            raise PoolError(
+                f"Snapshot {number} holds {len(found)} policies; policy {policy} was asked for. It is of a run with "
+                "another num_policies."
+            )
+        return found[policy]
+
+    def _build(self, number: int) -> list[Actor]:
+        try:
+            return [_actor(self._spec, arrays).to(self._device) for arrays in policies_of(self._load(number))]
+        except (KeyError, StateError, ValueError) as error:
+            raise PoolError(
+                f"Snapshot {number} is of another architecture than this environment's policies: {error}."
+            ) from error
 
 
-def _layers(parameters: Mapping[str, NDArray[Any]]) -> tuple[Layers, Tensor | None]:
-    """The actor's layers, as many as there are: policies of other depths may meet."""
+def _groups(ids: NDArray[np.int64], policies: NDArray[np.int64]) -> list[tuple[int, int, Tensor]]:
+    """(snapshot, policy, its rows) for each that plays."""
+    if not len(ids):
+        return []
+    order = np.lexsort((policies, ids))
+    sorted_ids, sorted_policies = ids[order], policies[order]
+    new = (np.diff(sorted_ids) != 0) | (np.diff(sorted_policies) != 0)
+    starts = np.concatenate([[0], np.flatnonzero(new) + 1])
+    parts = np.split(order, starts[1:])
+    return [
+        (int(sorted_ids[i]), int(sorted_policies[i]), torch.from_numpy(rows))
+        for i, rows in zip(starts, parts, strict=True)
+    ]
 
-    def tensor(name: str) -> Tensor:
-        return torch.from_numpy(np.array(parameters[name], np.float32))
 
-    depth = sum(name.startswith("actor.") and name.endswith(".weight") for name in parameters)
-    layers = [(tensor(f"actor.{2 * i}.weight"), tensor(f"actor.{2 * i}.bias")) for i in range(depth)]
-    return layers, tensor("log_std") if "log_std" in parameters else None
+def _room(number: int, states: Tensor | None, size: int) -> Tensor | None:
+    """The columns of the states that a snapshot uses, a view; None where it has no memory."""
+    if not size:
+        return None
+    given = 0 if states is None else states.shape[1]
+    if states is None or given < size:
+        raise PoolError(
+            f"Snapshot {number} remembers {size} numbers between steps, and states of {given} were given. Give "
+            "states that are wide enough, from initial_state()."
+        )
+    return states[:, :size]
+
+
+def _actor(spec: PolicySpec, arrays: Weights) -> Actor:
+    """The policy whose arrays these are, of its own layers: policies of other depths may meet."""
+    widths = {
+        int(name.split(".")[1]): array.shape[0]
+        for name, array in arrays.items()
+        if name.startswith("actor.") and name.endswith(".weight")
+    }
+    recurrent, size = "none", 0
+    if "actor.memory.weight_hh" in arrays:
+        rows, size = arrays["actor.memory.weight_hh"].shape
+        recurrent = {4: "lstm", 3: "gru"}[rows // size]
+    own = replace(
+        spec,
+        hidden=tuple(widths[place] for place in sorted(widths)[:-1]),
+        recurrent=recurrent,
+        recurrent_size=size,
+        normalize_observations="normaliser.mean" in arrays,
+    )
+    actor = Actor(own)
+    actor.load_arrays({name: arrays[name] for name in actor.state_dict()})
+    return actor

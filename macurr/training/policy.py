@@ -1,96 +1,180 @@
-"""The actor-critic: two multi-layer perceptrons shared by all agents, told apart by the indicator they see."""
+"""Policies: what agents act by, and what is expected of it.
+
+One policy is shared by the agents that it plays, who are told apart by the indicator that they see.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from macurr.errors import StateError
+from macurr.training.batches import Samples, Sequences
+from macurr.training.distributions import ActionDistribution, Discrete, Gaussian, MultiDiscrete
 from macurr.training.layout import Layout
+from macurr.training.networks import Network, Torso, memory_width
+from macurr.training.normalisers import ObservationNormaliser, ReturnNormaliser
 
-__all__ = ["Policy", "PolicySpec", "entropy", "log_prob", "mlp_forward", "sample"]
-
-_NEVER = -1e9
-"""The logit of an action that is masked: its probability is 0 in single precision."""
+__all__ = ["Actor", "Policy", "PolicySpec", "Step", "entropy", "log_prob", "sample"]
 
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """The sizes of a policy.
+    """What a policy reads, does and is made of.
 
     Attributes:
-        features: Length of an observation row.
-        actions: Number of discrete actions, or of continuous coordinates.
-        discrete: Whether actions are discrete.
-        hidden: Units of the hidden layers.
+        features: Length of an observation row, F.
+        actions: Number of discrete actions, of those of all parts of a multi-discrete action together, or of
+            continuous coordinates.
+        kind: "discrete", "multidiscrete" or "continuous".
+        hidden: Units of the hidden layers, of actor and critic each.
+        nvec: Actions of each part of a multi-discrete action; () otherwise.
+        agents: Length of the indicator at the end of a row, A.
+        image: Height, width and channels, where rows are uint8 images (channels last) with the indicator; or None.
+        recurrent: What actor and critic remember between steps: "none", "lstm" or "gru".
+        recurrent_size: Units of each one's memory.
+        central: Length of what a centralised critic reads besides, the rows of all agents; 0 for none.
+        normalize_observations: Whether observations are normalised by running statistics.
+        normalize_returns: Whether the critic learns normalised returns.
     """
 
     features: int
     actions: int
-    discrete: bool
+    kind: str
     hidden: tuple[int, ...]
+    nvec: tuple[int, ...] = ()
+    agents: int = 0
+    image: tuple[int, int, int] | None = None
+    recurrent: str = "none"
+    recurrent_size: int = 128
+    central: int = 0
+    normalize_observations: bool = False
+    normalize_returns: bool = False
 
     @classmethod
-    def of(cls, layout: Layout, hidden: Sequence[int]) -> PolicySpec:
-        """The sizes that fit an environment."""
-        return cls(layout.features, layout.actions, layout.discrete, tuple(hidden))
-
-
-class Policy(nn.Module):
-    """Actor and critic.
-
-    Args:
-        spec: The sizes.
-        generator: Where the initial weights come from.
-
-    Attributes:
-        spec: The sizes.
-    """
-
-    def __init__(self, spec: PolicySpec, generator: torch.Generator) -> None:
-        super().__init__()
-        self.spec = spec
-        self.actor = _mlp([spec.features, *spec.hidden, spec.actions], 0.01, generator)
-        self.critic = _mlp([spec.features, *spec.hidden, 1], 1.0, generator)
-        if not spec.discrete:
-            self.log_std = nn.Parameter(torch.zeros(spec.actions))
-
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Action parameters (logits, or means followed by logarithms of deviations) and values.
+    def of(cls, layout: Layout, model: Any) -> PolicySpec:
+        """What fits an environment.
 
         Args:
-            observations: float32 (n, features).
-
-        Returns:
-            (n, actions) or (n, 2 * actions), and (n,).
+            layout: How the environment is laid out.
+            model: A `ModelConfig`; or the units of the hidden layers, all else being as by default.
         """
-        return self.act(observations), self.value(observations)
+        kind = getattr(layout, "kind", "discrete" if layout.discrete else "continuous")
+        nvec: tuple[int, ...] = tuple(getattr(layout, "nvec", ()))
+        image: tuple[int, int, int] | None = getattr(layout, "image", None)
+        agents = len(layout.agents)
+        if isinstance(model, Sequence):
+            return cls(layout.features, layout.actions, kind, tuple(model), nvec, agents, image)
+        return cls(
+            layout.features,
+            layout.actions,
+            kind,
+            tuple(model.hidden),
+            nvec,
+            agents,
+            image,
+            recurrent=model.recurrent,
+            recurrent_size=model.recurrent_size,
+            central=agents * layout.features if model.centralised_critic else 0,
+            normalize_observations=model.normalize_observations,
+            normalize_returns=model.normalize_returns,
+        )
 
-    def act(self, observations: Tensor) -> Tensor:
-        """Action parameters alone."""
-        out: Tensor = self.actor(observations)
-        return out if self.spec.discrete else torch.cat([out, self.log_std.expand_as(out)], dim=-1)
+    @property
+    def discrete(self) -> bool:
+        """Whether an action is one of several."""
+        return self.kind == "discrete"
 
-    def value(self, observations: Tensor) -> Tensor:
-        """Values alone, (n,)."""
-        values: Tensor = self.critic(observations).squeeze(-1)
-        return values
+    @property
+    def actor_state_size(self) -> int:
+        """Numbers that the actor alone keeps between steps: the first ones of a state."""
+        return memory_width(self.recurrent, self.recurrent_size)
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that a policy keeps between the steps of a stream: the actor's, then the critic's."""
+        return 2 * self.actor_state_size
+
+    @cached_property
+    def distribution(self) -> ActionDistribution:
+        """The kind of its distributions over actions."""
+        if self.kind == "multidiscrete":
+            return MultiDiscrete(self.nvec)
+        return Discrete(self.actions) if self.discrete else Gaussian(self.actions)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a policy does at one step of n streams.
+
+    Attributes:
+        actions: int64 (n,) or (n, parts), or float32 (n, coordinates).
+        log_probs: float32 (n,).
+        values: float32 (n,), in units of reward.
+        state: float32 (n, state_size), what the streams remember afterwards; None without a memory.
+    """
+
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    state: Tensor | None
+
+
+class Actor(nn.Module):
+    """What chooses actions: enough to play, not to train.
+
+    Args:
+        spec: What it reads, does and is made of.
+        generator: Where its weights come from; None leaves them unset, for weights that are loaded.
+
+    Attributes:
+        spec: What it reads, does and is made of.
+    """
+
+    def __init__(self, spec: PolicySpec, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        self._seen = spec.features - spec.agents
+        self.normaliser: ObservationNormaliser | None = None
+        if spec.normalize_observations and spec.image is None:
+            self.normaliser = ObservationNormaliser(spec.features, spec.agents)
+        self.torso = None if spec.image is None else Torso(spec.image, generator)
+        self.encoded = spec.features if self.torso is None else self.torso.features + spec.agents
+        outputs = spec.distribution.width // (2 if spec.kind == "continuous" else 1)
+        self.actor = self._network(self.encoded, outputs, 0.01, generator)
+        if spec.kind == "continuous":
+            self.log_std = nn.Parameter(torch.zeros(spec.actions))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.actor.last.weight.device
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """What networks read, float32 (n, encoded), of observation rows (n, features)."""
+        if self.torso is not None:
+            return torch.cat([self.torso(rows[:, : self._seen]), rows[:, self._seen :].float()], dim=-1)
+        return rows if self.normaliser is None else self.normaliser(rows)
+
+    def parameters_of(self, outputs: Tensor) -> Tensor:
+        """The parameters of distributions over actions, of the actor's outputs."""
+        if self.spec.kind != "continuous":
+            return outputs
+        return torch.cat([outputs, self.log_std.expand_as(outputs)], dim=-1)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """A copy of all parameters, by name."""
-        return {name: tensor.detach().numpy().copy() for name, tensor in self.state_dict().items()}
+        """A copy of all parameters and statistics, by name."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
 
     def load_arrays(self, arrays: Mapping[str, Any]) -> None:
-        """Take over parameters from `arrays()`.
+        """Take over parameters and statistics from `arrays()`.
 
         Raises:
             StateError: they belong to a policy of other sizes; nothing is changed.
@@ -104,77 +188,216 @@ class Policy(nn.Module):
                 "environment or with other hidden layers."
             )
         self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+        if self.normaliser is not None:
+            self.normaliser.refresh()
+
+    def _network(self, inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> Network:
+        spec = self.spec
+        return Network(
+            inputs,
+            spec.hidden,
+            outputs,
+            recurrent=spec.recurrent,
+            recurrent_size=spec.recurrent_size,
+            gain=gain,
+            generator=generator,
+        )
+
+
+class Policy(Actor):
+    """Actor and critic.
+
+    Args:
+        spec: What it reads, does and is made of.
+        generator: Where the initial weights come from.
+
+    Attributes:
+        spec: What it reads, does and is made of.
+        returns: The statistics of normalised returns, or None.
+    """
+
+    def __init__(self, spec: PolicySpec, generator: torch.Generator) -> None:
+        super().__init__(spec, generator)
+        rows = spec.central // spec.features
+        self.critic = self._network(
+            rows * self.encoded + spec.agents if rows else self.encoded, 1, 1.0, generator
+        )
+        self.returns = ReturnNormaliser() if spec.normalize_returns else None
+
+    # Acting
+
+    @torch.no_grad()
+    def step(
+        self,
+        observations: Tensor,
+        masks: Tensor | None,
+        state: Tensor | None,
+        generator: torch.Generator,
+        central: Tensor | None = None,
+    ) -> Step:
+        """Choose actions, and say what the future is worth.
+
+        Tensors may be on any device; results come back on that of `observations`.
+
+        Args:
+            observations: float32 or uint8 (n, features).
+            masks: bool (n, actions), what is allowed; None allows all.
+            state: float32 (n, state_size), what the streams remember; zeros where None.
+            generator: Where chance comes from.
+            central: What a centralised critic reads besides, (n, central).
+        """
+        home, device = observations.device, self.device
+        features = self.encode(observations.to(device))
+        ours, theirs = self._split(state)
+        outputs, ours = self.actor(features, ours)
+        params = self.parameters_of(outputs)
+        masks = None if masks is None else masks.to(device)
+        actions, log_probs = self.spec.distribution.draw(params, masks, generator)
+        values, theirs = self.critic(self._criticised(features, observations, central), theirs)
+        after = None if ours is None or theirs is None else torch.cat([ours, theirs], dim=-1).to(home)
+        return Step(actions.to(home), log_probs.to(home), self._denormalised(values).to(home), after)
+
+    @torch.no_grad()
+    def act(
+        self,
+        observations: Tensor,
+        masks: Tensor | None,
+        state: Tensor | None,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Choose actions alone: the actions, and the streams' states, in which only the actor's part moves.
+
+        Args:
+            observations: float32 or uint8 (n, features).
+            masks: bool (n, actions), what is allowed; None allows all.
+            state: float32 (n, state_size), what the streams remember; zeros where None.
+            generator: Where chance comes from.
+        """
+        home, device = observations.device, self.device
+        ours, theirs = self._split(state)
+        outputs, ours = self.actor(self.encode(observations.to(device)), ours)
+        masks = None if masks is None else masks.to(device)
+        actions = self.spec.distribution.sample(self.parameters_of(outputs), masks, generator).to(home)
+        if ours is None:
+            return actions, None
+        theirs = torch.zeros_like(ours) if theirs is None else theirs
+        return actions, torch.cat([ours, theirs], dim=-1).to(home)
+
+    @torch.no_grad()
+    def values(
+        self, observations: Tensor, state: Tensor | None = None, central: Tensor | None = None
+    ) -> Tensor:
+        """What the future is worth in units of reward, (n,); see `step`."""
+        features = self.encode(observations.to(self.device))
+        values, _ = self.critic(self._criticised(features, observations, central), self._split(state)[1])
+        return self._denormalised(values).to(observations.device)
+
+    def initial_state(self, n: int) -> Tensor | None:
+        """What n streams remember at the start of an episode, zeros (n, state_size); None without a memory."""
+        return torch.zeros(n, self.spec.state_size) if self.spec.state_size else None
+
+    # Training
+
+    def evaluate(self, batch: Samples | Sequences, flat: Samples) -> tuple[Tensor, Tensor, Tensor]:
+        """What is needed to train, of each step that counts.
+
+        Args:
+            batch: The steps, or sequences for a policy with a memory, on its device.
+            flat: `batch.samples()`, whose order results are in.
+
+        Returns:
+            log-probabilities of the actions taken, entropies, and the critic's outputs, which are normalised where
+            the policy normalises returns; each (n,).
+        """
+        if isinstance(batch, Samples):
+            features = self.encode(batch.observations)
+            outputs, _ = self.actor(features)
+            values, _ = self.critic(self._criticised(features, batch.observations, batch.central))
+        else:
+            outputs, values = self._unroll(batch)
+        log_probs, entropies = self.spec.distribution.evaluate(
+            self.parameters_of(outputs), flat.actions, flat.masks
+        )
+        return log_probs, entropies, values.squeeze(-1)
+
+    def _unroll(self, batch: Sequences) -> tuple[Tensor, Tensor]:
+        """Outputs of actor and critic at the steps that count."""
+        steps, streams = batch.valid.shape
+        rows = batch.observations.flatten(0, 1)
+        features = self.encode(rows)
+        central = None if batch.central is None else batch.central.flatten(0, 1)
+        criticised = self._criticised(features, rows, central)
+        ours, theirs = batch.state.chunk(2, dim=-1)
+        outputs = self.actor.unroll(features.view(steps, streams, -1), ours, batch.starts, batch.acts)
+        values = self.critic.unroll(criticised.view(steps, streams, -1), theirs, batch.starts, batch.acts)
+        return outputs[batch.valid], values[batch.valid]
+
+    # Weights
+
+    @torch.no_grad()
+    def copy_from(self, other: Policy) -> None:
+        """Take over another policy's weights and statistics; it must be of the same sizes.
+
+        Raises:
+            StateError: it is not; nothing is changed.
+        """
+        if other.spec != self.spec:
+            raise StateError(f"A policy of {other.spec} cannot be copied into one of {self.spec}.")
+        own, given = [*self.parameters(), *self.buffers()], [*other.parameters(), *other.buffers()]
+        for mine, theirs in zip(own, given, strict=True):
+            mine.copy_(theirs)
+
+    # Old callers
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Action parameters and values of a policy without memory."""
+        features = self.encode(observations)
+        return self.parameters_of(self.actor(features)[0]), self.value(observations)
+
+    def value(self, observations: Tensor) -> Tensor:
+        """Values alone, (n,)."""
+        return self.values(observations)
+
+    # Helpers
+
+    def _criticised(self, features: Tensor, observations: Tensor, central: Tensor | None) -> Tensor:
+        """What the critic reads: the agent's own features, or everybody's and who it is."""
+        spec = self.spec
+        if not spec.central:
+            return features
+        if central is None:
+            raise StateError(
+                "This policy's critic is centralised and was given no central observations. Pass central=, the "
+                f"rows of all agents, (n, {spec.central})."
+            )
+        rows = central.to(self.device).reshape(-1, spec.features)
+        # Who is dead is all zeros, and stays so whatever the statistics are.
+        present = (rows[:, : self._seen] != 0).any(dim=-1, keepdim=True)
+        everyone = (self.encode(rows) * present).view(len(features), -1)
+        return torch.cat([everyone, observations[:, self._seen :].to(features)], dim=-1)
+
+    def _split(self, state: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        if state is None or not self.spec.state_size:
+            return None, None
+        ours, theirs = state.to(self.device).chunk(2, dim=-1)
+        return ours, theirs
+
+    def _denormalised(self, values: Tensor) -> Tensor:
+        values = values.squeeze(-1)
+        return values if self.returns is None else self.returns.denormalise(values)
 
 
 def sample(spec: PolicySpec, params: Tensor, masks: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Draw actions.
-
-    Args:
-        spec: The sizes.
-        params: What `Policy.act` gave, (n, ...).
-        masks: bool (n, actions), the actions that are allowed; None allows all.
-        generator: Where chance comes from.
-
-    Returns:
-        int64 (n,), or float32 (n, actions).
-    """
-    if spec.discrete:
-        # The largest of logits plus Gumbel noise is a draw from their softmax.
-        noise = torch.empty_like(params).exponential_(generator=generator).log_().neg_()
-        return (_masked(params, masks) + noise).argmax(dim=-1)
-    means, log_std = params.chunk(2, dim=-1)
-    return means + log_std.exp() * torch.empty_like(means).normal_(generator=generator)
+    """Draw actions."""
+    return spec.distribution.sample(params, masks, generator)
 
 
 def log_prob(spec: PolicySpec, params: Tensor, actions: Tensor, masks: Tensor | None) -> Tensor:
     """Logarithm of the probability (or density) of actions, (n,)."""
-    if spec.discrete:
-        logs = functional.log_softmax(_masked(params, masks), dim=-1)
-        return logs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-    means, log_std = params.chunk(2, dim=-1)
-    logs = -0.5 * ((actions - means) / log_std.exp()) ** 2 - log_std - 0.5 * math.log(2 * math.pi)
-    return (logs if masks is None else logs * masks).sum(dim=-1)
+    return spec.distribution.evaluate(params, actions, masks)[0]
 
 
 def entropy(spec: PolicySpec, params: Tensor, masks: Tensor | None) -> Tensor:
     """Entropy of the distribution over actions in nats, (n,)."""
-    if spec.discrete:
-        logs = functional.log_softmax(_masked(params, masks), dim=-1)
-        return -(logs.exp() * logs).sum(dim=-1)
-    log_std = params.chunk(2, dim=-1)[1]
-    each = log_std + 0.5 * math.log(2 * math.pi * math.e)
-    return (each if masks is None else each * masks).sum(dim=-1)
-
-
-def mlp_forward(layers: Sequence[tuple[Tensor, Tensor]], rows: Tensor) -> Tensor:
-    """What the actor computes, from its bare weights: many policies act without a module for each."""
-    for weight, bias in layers[:-1]:
-        rows = torch.tanh(functional.linear(rows, weight, bias))
-    weight, bias = layers[-1]
-    return functional.linear(rows, weight, bias)
-
-
-def _masked(logits: Tensor, masks: Tensor | None) -> Tensor:
-    return logits if masks is None else logits.masked_fill(~masks, _NEVER)
-
-
-def _mlp(sizes: Sequence[int], last_gain: float, generator: torch.Generator) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-        last = i == len(sizes) - 2
-        layers.append(_linear(n_in, n_out, last_gain if last else math.sqrt(2), generator))
-        if not last:
-            layers.append(nn.Tanh())
-    return nn.Sequential(*layers)
-
-
-def _linear(n_in: int, n_out: int, gain: float, generator: torch.Generator) -> nn.Linear:
-    """A layer with orthogonal weights, without a draw from torch's global generator."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)  # type: ignore[no-untyped-call]  # torch
-    square = torch.empty(max(n_in, n_out), min(n_in, n_out)).normal_(generator=generator)
-    q, r = torch.linalg.qr(square)
-    q = q * torch.sign(torch.diagonal(r))
-    with torch.no_grad():
-        layer.weight.copy_(gain * (q if n_out >= n_in else q.T))
-        layer.bias.zero_()
-    return layer
+    shape = params.shape[:-1] if spec.discrete else (*params.shape[:-1], spec.actions)
+    return spec.distribution.evaluate(params, torch.zeros(shape, dtype=torch.int64), masks)[1]

@@ -2,169 +2,307 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from macurr.errors import StateError
-from macurr.training.config import PPOConfig
-from macurr.training.policy import Policy, entropy, log_prob
+from macurr.errors import StateError, TrainingError
+from macurr.training.batches import Samples, Sequences
+from macurr.training.policy import Policy
 
-__all__ = ["PPO", "Samples"]
+__all__ = ["PPO", "PPOSettings", "Samples", "Sequences"]
 
 _LAST_SHARE = 0.1
 """What annealing leaves of the step size at the end."""
-_METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
+_METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
 
 
-@dataclass(frozen=True)
-class Samples:
-    """A batch of n steps of the learner.
+@dataclass
+class PPOSettings:
+    """The hyper-parameters of a learner; they may be changed between updates.
 
     Attributes:
-        observations: float32 (n, features).
-        masks: bool (n, actions), or None.
-        actions: int64 (n,), or float32 (n, actions).
-        log_probs: float32 (n,), of the actions under the policy that chose them.
-        values: float32 (n,), of the observations then.
-        advantages: float32 (n,).
+        learning_rate: Adam's step size at the start.
+        anneal: Lower the step size linearly to a tenth over the run.
+        gamma: Discount; the learner itself does not use it, it is kept with it.
+        gae_lambda: Trace decay; likewise.
+        clip: Clipping range of the probability ratio.
+        value_clip: Clipping range of the value's change in an update, in units of reward, or of deviations where
+            returns are normalised; None does not clip.
+        entropy: Weight of the entropy bonus.
+        value: Weight of the value loss.
+        max_grad_norm: Largest norm of a gradient.
+        epochs: Passes over each batch.
+        minibatches: Parts of a batch, one gradient step each, where no `batch_size` is given.
+        batch_size: Steps of a minibatch; None divides the batch into `minibatches`.
+        target_kl: Stop an update's epochs early once the policy has moved this far (in nats); None never does.
     """
 
-    observations: Tensor
-    masks: Tensor | None
-    actions: Tensor
-    log_probs: Tensor
-    values: Tensor
-    advantages: Tensor
+    learning_rate: float = 1e-3
+    anneal: bool = True
+    gamma: float = 0.97
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    value_clip: float | None = None
+    entropy: float = 0.01
+    value: float = 0.5
+    max_grad_norm: float = 0.5
+    epochs: int = 4
+    minibatches: int = 4
+    batch_size: int | None = None
+    target_kl: float | None = None
 
-    def __len__(self) -> int:
-        return len(self.advantages)
-
-    def pick(self, rows: Tensor) -> Samples:
-        """Some of the steps."""
-        masks = None if self.masks is None else self.masks[rows]
-        return Samples(
-            self.observations[rows],
-            masks,
-            self.actions[rows],
-            self.log_probs[rows],
-            self.values[rows],
-            self.advantages[rows],
-        )
+    @classmethod
+    def of(cls, config: Any) -> PPOSettings:
+        """A copy of the settings of the same names, of a `PPOConfig`."""
+        names = [item.name for item in fields(cls)]
+        return cls(**{name: getattr(config, name) for name in names if hasattr(config, name)})
 
 
 class PPO:
     """The learner: a policy, its optimiser and the update.
 
     Args:
-        policy: What to train.
-        config: The settings.
+        policy: What to train. It must be on its device already.
+        settings: The hyper-parameters, a `PPOSettings` or a `PPOConfig`; a copy is kept.
         generator: Where the order of minibatches comes from.
+
+    Attributes:
+        policy: What is trained.
+        settings: The hyper-parameters; changes hold from the next update on.
+        sgd_steps: Gradient steps so far.
     """
 
-    def __init__(self, policy: Policy, config: PPOConfig, generator: torch.Generator) -> None:
+    def __init__(self, policy: Policy, settings: Any, generator: torch.Generator) -> None:
         self.policy = policy
-        self.config = config
+        self.settings = PPOSettings.of(settings)
+        self.sgd_steps = 0
         self._generator = generator
-        self._optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5)
+        self._optimizer = torch.optim.Adam(
+            policy.parameters(), lr=self.settings.learning_rate, eps=1e-5, foreach=True
+        )
 
-    def update(self, samples: Samples, progress: float = 0.0) -> dict[str, float]:
+    def update(self, batch: Samples | Sequences, progress: float = 0.0) -> dict[str, float]:
         """Train on a batch.
 
         Args:
-            samples: The batch.
+            batch: Steps, or sequences for a policy with a memory; on any device.
             progress: How much of the run is done, from 0 to 1; for annealing.
 
         Returns:
-            Means over the minibatches: policy_loss, value_loss, entropy, approx_kl, clip_fraction; and
-            explained_variance and learning_rate.
+            Means over the minibatches: policy_loss, value_loss, entropy, approx_kl, clip_fraction, grad_norm (before
+            it is clipped); and explained_variance and learning_rate. Empty where no step of the batch counts.
+
+        Raises:
+            TrainingError: the batch, a loss or a gradient is not finite; everything is as before the update.
         """
-        rate = self._set_rate(progress)
-        totals, parts = np.zeros(len(_METRICS)), 0
-        for _ in range(self.config.epochs):
-            order = torch.randperm(len(samples), generator=self._generator)
-            kl = 0.0
-            for rows in order.chunk(min(self.config.minibatches, len(samples))):
-                numbers = self._step(samples.pick(rows))
-                totals, parts, kl = totals + numbers, parts + 1, numbers[3]
-            if self.config.target_kl is not None and kl > self.config.target_kl:
-                break
-        metrics = dict(zip(_METRICS, (totals / max(parts, 1)).tolist(), strict=True))
-        return {**metrics, "explained_variance": _explained(samples), "learning_rate": rate}
+        samples = batch.samples()
+        if not len(samples):
+            return {}
+        _check_finite(samples)
+        before, order = self.state_dict(), self._generator.get_state()
+        try:
+            return self._update(batch, samples, progress)
+        except TrainingError:
+            self.load_state_dict(before)
+            self._generator.set_state(order)
+            raise
 
     def state_dict(self) -> dict[str, Any]:
-        """Parameters and the optimiser's moments, as arrays."""
-        names = [name for name, _ in self.policy.named_parameters()]
+        """Parameters and statistics, the optimiser's moments, the settings and the count of steps.
+
+        The generator is its owner's to save.
+        """
         moments: dict[str, Any] = {}
-        for name, parameter in zip(names, self.policy.parameters(), strict=True):
+        for name, parameter in self.policy.named_parameters():
             held = self._optimizer.state.get(parameter, {})
-            moments[name] = {key: value.detach().numpy().copy() for key, value in held.items()}
-        return {"policy": self.policy.arrays(), "moments": moments}
+            moments[name] = {key: value.detach().cpu().numpy().copy() for key, value in held.items()}
+        return {
+            "policy": self.policy.arrays(),
+            "moments": moments,
+            "settings": asdict(self.settings),
+            "sgd_steps": self.sgd_steps,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`.
+        """Go on from `state_dict()`, bit by bit as the learner that it is of would have.
 
         Raises:
             StateError: it belongs to another learner; nothing is changed.
         """
         parameters = dict(self.policy.named_parameters())
-        moments = state.get("moments")
-        if not isinstance(moments, Mapping) or set(moments) != set(parameters) or "policy" not in state:
-            raise StateError(
-                "This is no state of a learner with these parameters. Resume the run it belongs to."
-            )
+        moments, settings, steps = _checked(state, parameters)
         self.policy.load_arrays(state["policy"])
         for name, parameter in parameters.items():
-            held = {key: torch.from_numpy(np.array(value)) for key, value in moments[name].items()}
-            if held:
-                self._optimizer.state[parameter] = held
+            self._optimizer.state.pop(parameter, None)
+            if moments[name]:
+                self._optimizer.state[parameter] = {
+                    # Adam counts its steps on the processor.
+                    key: value if key == "step" else value.to(parameter.device)
+                    for key, value in moments[name].items()
+                }
+        self.settings, self.sgd_steps = settings, steps
+
+    def _update(self, batch: Samples | Sequences, samples: Samples, progress: float) -> dict[str, float]:
+        rate = self._set_rate(progress)
+        device, policy = self.policy.device, self.policy
+        batch = batch.to(device)
+        if policy.returns is not None:
+            policy.returns.absorb(samples.returns.to(device), policy.critic.last)
+        totals, parts = np.zeros(len(_METRICS)), 0
+        for rows, ends in self._plan(batch.units, batch.unit):
+            part = batch.pick(rows.to(device))
+            flat = part.samples()
+            if not len(flat):
+                continue
+            numbers = self._step(part, flat)
+            totals, parts = totals + numbers, parts + 1
+            if ends and self.settings.target_kl is not None and numbers[3] > self.settings.target_kl:
+                break
+        if policy.normaliser is not None:
+            policy.normaliser.merge(samples.observations.to(device))
+        metrics = dict(zip(_METRICS, (totals / parts).tolist(), strict=True))
+        return {**metrics, "explained_variance": _explained(samples), "learning_rate": rate}
+
+    def _plan(self, units: int, unit: int) -> Iterator[tuple[Tensor, bool]]:
+        """The units of each minibatch, and whether an epoch ends with it.
+
+        Minibatches of a given size are cut from one epoch's order after the other's without a gap, so that all are
+        of exactly this size and no step is left out, but fewer than a minibatch at the very end.
+        """
+        settings = self.settings
+        size = None if settings.batch_size is None else max(1, settings.batch_size // unit)
+        if size is None or size >= units:
+            parts = 1 if size is not None else min(settings.minibatches, units)
+            for _ in range(settings.epochs):
+                chunks = self._order(units).chunk(parts)
+                yield from ((rows, i == len(chunks) - 1) for i, rows in enumerate(chunks))
+            return
+        order = torch.cat([self._order(units) for _ in range(settings.epochs)])
+        for end in range(size, len(order) + 1, size):
+            yield order[end - size : end], end % units < size
+
+    def _order(self, units: int) -> Tensor:
+        generator = self._generator
+        return torch.randperm(units, generator=generator, device=generator.device)
 
     def _set_rate(self, progress: float) -> float:
-        share = 1.0 - (1.0 - _LAST_SHARE) * min(max(progress, 0.0), 1.0) if self.config.anneal else 1.0
-        rate = self.config.learning_rate * share
+        settings = self.settings
+        share = 1.0 - (1.0 - _LAST_SHARE) * min(max(progress, 0.0), 1.0) if settings.anneal else 1.0
+        rate = settings.learning_rate * share
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         return rate
 
-    def _step(self, part: Samples) -> Any:
+    def _step(self, part: Samples | Sequences, flat: Samples) -> Any:
         """One gradient step; returns the numbers of `_METRICS`."""
-        config, spec = self.config, self.policy.spec
-        params, values = self.policy(part.observations)
-        log_ratio = log_prob(spec, params, part.actions, part.masks) - part.log_probs
+        settings = self.settings
+        log_probs, entropies, values = self.policy.evaluate(part, flat)
+        log_ratio = log_probs - flat.log_probs
         ratio = log_ratio.exp()
-        advantages = part.advantages
-        if len(part) > 1:
+        advantages = flat.advantages
+        if len(flat) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+        clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
         policy_loss = -torch.min(ratio * advantages, clipped * advantages).mean()
-        value_loss = self._value_loss(values, part)
-        bonus = entropy(spec, params, part.masks).mean()
-        loss = policy_loss + config.value * value_loss - config.entropy * bonus
+        value_loss = self._value_loss(values, flat)
+        bonus = entropies.mean()
+        loss = policy_loss + settings.value * value_loss - settings.entropy * bonus
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch
-        nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
-        self._optimizer.step()
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), settings.max_grad_norm)
         with torch.no_grad():
             kl = ((ratio - 1) - log_ratio).mean()
-            far = ((ratio - 1).abs() > config.clip).float().mean()
-        return np.array([float(x.detach()) for x in (policy_loss, value_loss, bonus, kl, far)])
+            far = ((ratio - 1).abs() > settings.clip).float().mean()
+            numbers = torch.stack([policy_loss, value_loss, bonus, kl, far, norm]).tolist()
+        if not all(map(math.isfinite, numbers)):
+            raise _not_finite(dict(zip(_METRICS, numbers, strict=True)), self.sgd_steps)
+        self._optimizer.step()
+        self.sgd_steps += 1
+        return np.array(numbers)
 
-    def _value_loss(self, values: Tensor, part: Samples) -> Tensor:
-        targets = part.advantages + part.values
+    def _value_loss(self, values: Tensor, flat: Samples) -> Tensor:
+        before, targets = flat.values, flat.returns
+        if self.policy.returns is not None:
+            before, targets = (self.policy.returns.normalise(x) for x in (before, targets))
         errors = (values - targets) ** 2
-        bound = self.config.value_clip
+        bound = self.settings.value_clip
         if bound is not None:
-            held = part.values + (values - part.values).clamp(-bound, bound)
+            held = before + (values - before).clamp(-bound, bound)
             errors = torch.max(errors, (held - targets) ** 2)
         return 0.5 * errors.mean()
 
 
 def _explained(samples: Samples) -> float:
     """Share of the returns' variance that the critic explained; 0 where there is none."""
-    targets = samples.advantages + samples.values
-    variance = float(targets.var(correction=0))
+    variance = float(samples.returns.var(correction=0))
     return 1.0 - float(samples.advantages.var(correction=0)) / variance if variance > 0 else 0.0
+
+
+_LOOK_AT = {
+    "observations": "Look at what the environment shows: its observations hold NaN or infinity.",
+    "log_probs": "Look at the policy's weights and at the actions: the policy that chose them had blown up.",
+    "values": "Look at the critic: very large rewards make it blow up; scale them, or set normalize_returns.",
+    "advantages": "Look at the environment's rewards: one was NaN, infinite, or too large for single precision.",
+}
+
+
+def _check_finite(samples: Samples) -> None:
+    for name, advice in _LOOK_AT.items():
+        tensor: Tensor = getattr(samples, name)
+        # The sum is not finite if any of them is not: one pass, and a second only if it may matter.
+        if not tensor.is_floating_point() or bool(tensor.sum().isfinite()):
+            continue
+        bad = int((~tensor.isfinite()).sum())
+        if bad:
+            raise TrainingError(
+                f"{bad} of the {tensor.numel()} numbers of the batch's {name} are not finite. {advice} Nothing has "
+                "been trained on the batch."
+            )
+
+
+def _not_finite(numbers: Mapping[str, float], steps: int) -> TrainingError:
+    found = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
+    return TrainingError(
+        f"Gradient step {steps + 1} is not finite: {found}. The weights are those of before the update. Lower the "
+        "learning rate or max_grad_norm, look for very large rewards or observations, or set normalize_returns and "
+        "normalize_observations."
+    )
+
+
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+
+
+def _checked(
+    state: Mapping[str, Any], parameters: Mapping[str, Tensor]
+) -> tuple[dict[str, dict[str, Tensor]], PPOSettings, int]:
+    """The moments as tensors, the settings and the count of steps.
+
+    Raises:
+        StateError: they are not those of a learner with these parameters.
+    """
+    try:
+        found = {
+            name: {key: torch.from_numpy(np.array(value)) for key, value in held.items()}
+            for name, held in state["moments"].items()
+        }
+        settings, steps = PPOSettings(**state["settings"]), int(state["sgd_steps"])
+        fits = "policy" in state and set(found) == set(parameters)
+        fits = fits and all(_fit(found[name], parameter) for name, parameter in parameters.items())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StateError(f"This is no state of a learner ({error}). Resume the run it belongs to.") from error
+    if not fits:
+        raise StateError("This is no state of a learner with these parameters. Resume the run it belongs to.")
+    return found, settings, steps
+
+
+def _fit(moments: Mapping[str, Tensor], parameter: Tensor) -> bool:
+    if not moments:
+        return True
+    shapes = {tuple(moments[key].shape) for key in _MOMENTS - {"step"} if key in moments}
+    return set(moments) == _MOMENTS and shapes == {tuple(parameter.shape)} and moments["step"].numel() == 1

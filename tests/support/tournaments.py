@@ -53,7 +53,7 @@ AUCTION = "tests.support.tournaments:Auction"
 
 def always(action, features, actions, hidden=(4,)):
     """The parameters of a policy that always chooses one action."""
-    policy = Policy(PolicySpec(features, actions, True, hidden), torch.Generator())
+    policy = Policy(PolicySpec(features, actions, "discrete", hidden), torch.Generator())
     arrays = {name: np.zeros_like(array) for name, array in policy.arrays().items()}
     arrays[f"actor.{2 * len(hidden)}.bias"][action] = 100.0
     return arrays

@@ -12,8 +12,8 @@ from macurr.training.opponents import RANDOM, PolicyBank
 from macurr.training.policy import PolicySpec, entropy, log_prob, sample
 from macurr.training.ppo import Samples
 
-DISCRETE = PolicySpec(features=4, actions=3, discrete=True, hidden=(8,))
-GAUSSIAN = PolicySpec(features=4, actions=2, discrete=False, hidden=(8, 8))
+DISCRETE = PolicySpec(features=4, actions=3, kind="discrete", hidden=(8,))
+GAUSSIAN = PolicySpec(features=4, actions=2, kind="continuous", hidden=(8, 8))
 
 
 def generator(seed=0):
@@ -50,11 +50,11 @@ def test_gaussian_density_and_entropy_by_hand():
 
 def test_initial_weights_are_orthogonal_and_leave_the_global_generator_alone():
     before = torch.random.get_rng_state()
-    policy = Policy(PolicySpec(6, 3, True, (4,)), generator(1))
+    policy = Policy(PolicySpec(6, 3, "discrete", (4,)), generator(1))
     assert torch.equal(before, torch.random.get_rng_state())
     weight = policy.actor[0].weight.detach()
     assert torch.allclose(weight @ weight.T, 2 * torch.eye(4), atol=1e-5)
-    again = Policy(PolicySpec(6, 3, True, (4,)), generator(1))
+    again = Policy(PolicySpec(6, 3, "discrete", (4,)), generator(1))
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), again.parameters(), strict=True))
 
 
@@ -84,7 +84,7 @@ def test_updates_find_the_better_action():
     for i in range(25):
         metrics = ppo.update(bandit(policy, 256, 10 * i))
     with torch.no_grad():
-        chosen = torch.softmax(policy.act(torch.zeros(1, 4)), -1)[0, 2]
+        chosen = torch.softmax(policy(torch.zeros(1, 4))[0], -1)[0, 2]
     assert chosen > 0.9
     assert set(metrics) >= {
         "policy_loss",
