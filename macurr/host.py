@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from macurr.curriculum import Curriculum, check_state
 from macurr.errors import CurriculumError, MacurrError, StateError, TaskError, UsageError
 from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, StepBatch, TaskProgress, Update
+from macurr.spaces.forms import frozen
 
-__all__ = ["Assignment", "CurriculumHost", "Welcome"]
+__all__ = ["Assignment", "CurriculumHost", "EnvRecord", "Welcome"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Assignment(NamedTuple):
@@ -38,7 +42,7 @@ class Welcome(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Env:
+class EnvRecord:
     """What the host knows of a connected environment.
 
     Attributes:
@@ -99,14 +103,42 @@ class CurriculumHost:
         self._curriculum = curriculum
         self._max_envs = max_envs
         self._lock = threading.RLock()
-        self._envs: dict[int, _Env] = {}
+        self._envs: dict[int, EnvRecord] = {}
         self._next_id = 0
         self._returned: deque[Any] = deque()
         self._failure: BaseException | None = None
         self.closed = False
         self.counters = _Counters()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
     # The learner's side
+
+    def call(
+        self, method: Callable[Concatenate[Curriculum, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a method of the curriculum by its name; it waits its turn.
+
+        Raises:
+            CurriculumError: the curriculum has failed before.
+        """
+        with self.locked() as curriculum:
+            called: T = getattr(curriculum, method.__name__)(*args, **kwargs)
+            return called
+
+    def get(self, name: str) -> Any:
+        """Read an attribute of the curriculum.
+
+        Raises:
+            CurriculumError: the curriculum has failed before.
+        """
+        with self.locked() as curriculum:
+            return getattr(curriculum, name)
 
     @contextmanager
     def locked(self) -> Iterator[Curriculum]:
@@ -197,20 +229,54 @@ class CurriculumHost:
                 self.fail(error)
                 self.check()
             self._next_id += 1
-            self._envs[env_id] = _Env(spec)
+            self._envs[env_id] = EnvRecord(spec)
             sends = curriculum.requires_step_updates and (self._max_envs is None or env_id < self._max_envs)
             return Welcome(env_id, curriculum.step_fields if sends else frozenset())
 
-    def disconnect(self, env_id: int) -> None:
-        """Forget an environment: its unfinished episode is aborted, its stock of tasks goes back."""
+    def disconnect(self, env_id: int) -> EnvRecord | None:
+        """Forget an environment: its unfinished episode is aborted, its stock of tasks goes back.
+
+        Returns:
+            What was known of it, for `reconnect`; None if it was not connected.
+        """
         with self._serving() as curriculum:
             env = self._envs.pop(env_id, None)
             if env is None:
-                return
+                return None
             self.counters.aborted += len(env.begun)
             for task in env.outstanding:
                 curriculum.update_on_abort(task, env_id)
             curriculum.unregister_env(env_id)
+            return env
+
+    def reconnect(self, env_id: int, record: EnvRecord) -> None:
+        """Take back an environment under the id it had, with the tasks that it had out.
+
+        Raises:
+            UsageError: an environment with this id is connected, or the curriculum refuses it.
+            CurriculumError: the curriculum has failed before.
+        """
+        with self.locked() as curriculum:
+            if env_id in self._envs:
+                raise UsageError(f"Environment {env_id} is connected; another cannot take its id.")
+            curriculum.register_env(env_id, record.spec)
+            self._envs[env_id] = record
+            self._next_id = max(self._next_id, env_id + 1)
+
+    def adopt(self, env_id: int, task: Any) -> None:
+        """Note a task that an environment was given in an earlier life of the curriculum; nothing is drawn.
+
+        Raises:
+            UsageError: the environment is not connected.
+        """
+        with self._held():
+            env, key = self._env(env_id), frozen(task)
+            for i, returned in enumerate(self._returned):
+                if frozen(returned) == key:  # it was handed out again already, to this very environment
+                    del self._returned[i]
+                    break
+            self.counters.tasks += 1
+            env.stock.append((task, self.counters.updates))
 
     def draw(self, env_id: int, k: int, *, start: bool) -> list[Assignment]:
         """Draw tasks for an environment.
@@ -269,7 +335,7 @@ class CurriculumHost:
                 else:
                     _dispatch(curriculum, update)
 
-    def _count(self, update: Update, env: _Env) -> None:
+    def _count(self, update: Update, env: EnvRecord) -> None:
         self.counters.updates += 1
         if isinstance(update, StepBatch):
             self.counters.steps += len(update)
@@ -281,7 +347,7 @@ class CurriculumHost:
             else:
                 self.counters.aborted += 1
 
-    def _env(self, env_id: int) -> _Env:
+    def _env(self, env_id: int) -> EnvRecord:
         env = self._envs.get(env_id)
         if env is None:
             self.check()

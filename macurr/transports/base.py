@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self, override
 
 from macurr.curriculum import Curriculum, State
-from macurr.host import Assignment, CurriculumHost
+from macurr.host import Assignment
 from macurr.messages import EnvSpec, StepBatch, Update
 
-__all__ = ["Components", "Link", "SyncedCurriculum"]
+__all__ = ["Components", "Link", "Owner", "SyncedCurriculum"]
 
 
 @runtime_checkable
@@ -83,6 +83,35 @@ class Components(Protocol):
         """Register several environments that are stepped together, and may share a connection."""
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Owner(Protocol):
+    """Who owns a curriculum, as the learner reaches it: a `CurriculumHost`, here or in another process."""
+
+    def call(
+        self, method: Callable[Concatenate[Curriculum, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a method of the curriculum by its name, in turn with the environments' updates.
+
+        Raises:
+            CurriculumError: the curriculum has failed; its exception is the cause.
+        """
+
+    def get(self, name: str) -> Any:
+        """Read an attribute of the curriculum."""
+
+    def metrics(self) -> dict[str, float]:
+        """The counters of the host."""
+
+    def state_dict(self) -> State:
+        """The curriculum's state, the counters, and the tasks that are out."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+
+
 class SyncedCurriculum(Curriculum):
     """A hosted curriculum, for the learner: every call waits its turn among the environments' updates.
 
@@ -90,19 +119,18 @@ class SyncedCurriculum(Curriculum):
     it by mistake still reaches the real curriculum and never a copy.
 
     Args:
-        host: The host that serves the curriculum.
+        host: Who owns the curriculum: the host that serves it, or its stand-in in this process.
         components: The handle for environments.
     """
 
-    def __init__(self, host: CurriculumHost, components: Components) -> None:
-        with host.locked() as curriculum:
-            super().__init__(curriculum.task_space)
-            self.rng = curriculum.rng
-            self.task_names = curriculum.task_names
-            self.stats = curriculum.stats
-            self.single_agent = curriculum.single_agent
+    def __init__(self, host: Owner, components: Components) -> None:
         self.host = host
         self.components = components
+        super().__init__(host.get("task_space"))
+        self.rng = host.get("rng")
+        self.task_names = host.get("task_names")
+        self.stats = host.get("stats")
+        self.single_agent = host.get("single_agent")
 
     def close(self) -> None:
         """Apply everything that environments have sent, then stop serving. May be called twice."""
@@ -121,101 +149,87 @@ class SyncedCurriculum(Curriculum):
     @override
     @property
     def requires_step_updates(self) -> bool:
-        with self.host.locked() as curriculum:
-            return curriculum.requires_step_updates
+        return bool(self.host.get("requires_step_updates"))
 
     @override
     @property
     def step_fields(self) -> frozenset[str]:
-        with self.host.locked() as curriculum:
-            return curriculum.step_fields
+        return frozenset(self.host.get("step_fields"))
 
     @override
     def register_env(self, env_id: int, spec: EnvSpec) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.register_env(env_id, spec)
+        self.host.call(Curriculum.register_env, env_id, spec)
 
     @override
     def unregister_env(self, env_id: int) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.unregister_env(env_id)
+        self.host.call(Curriculum.unregister_env, env_id)
 
     @override
     def sample(self, k: int = 1) -> list[Any]:
-        with self.host.locked() as curriculum:
-            return curriculum.sample(k)
+        return self.host.call(Curriculum.sample, k)
 
     @override
     def task_info(self, task: Any) -> Mapping[str, float]:
-        with self.host.locked() as curriculum:
-            return curriculum.task_info(task)
+        return self.host.call(Curriculum.task_info, task)
 
     @override
     def distribution(self) -> NDArray[np.float64] | None:
-        with self.host.locked() as curriculum:
-            return curriculum.distribution()
+        return self.host.call(Curriculum.distribution)
 
     @override
     def update_on_step(self, *args: Any, **kwargs: Any) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.update_on_step(*args, **kwargs)
+        self.host.call(Curriculum.update_on_step, *args, **kwargs)
 
     @override
     def update_on_step_batch(self, batch: StepBatch) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.update_on_step_batch(batch)
+        self.host.call(Curriculum.update_on_step_batch, batch)
 
     @override
     def update_on_episode(self, *args: Any, **kwargs: Any) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.update_on_episode(*args, **kwargs)
+        self.host.call(Curriculum.update_on_episode, *args, **kwargs)
 
     @override
     def update_on_abort(self, task: Any, env_id: int | None = None) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.update_on_abort(task, env_id)
+        self.host.call(Curriculum.update_on_abort, task, env_id)
 
     @override
     def update_task_progress(self, task: Any, progress: Any, env_id: int | None = None) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.update_task_progress(task, progress, env_id)
+        self.host.call(Curriculum.update_task_progress, task, progress, env_id)
 
     @override
     def update_on_demand(self, metrics: Mapping[str, Any]) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.update_on_demand(metrics)
+        self.host.call(Curriculum.update_on_demand, metrics)
 
     @override
     def get_options(self) -> dict[str, Any]:
-        with self.host.locked() as curriculum:
-            return curriculum.get_options()
+        return self.host.call(Curriculum.get_options)
 
     @override
     def tunable_options(self) -> dict[str, tuple[float, float]]:
-        with self.host.locked() as curriculum:
-            return curriculum.tunable_options()
+        return self.host.call(Curriculum.tunable_options)
 
     @override
     def check_options(self, **options: Any) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.check_options(**options)
+        self.host.call(Curriculum.check_options, **options)
 
     @override
     def set_options(self, **options: Any) -> None:
-        with self.host.locked() as curriculum:
-            curriculum.set_options(**options)
+        self.host.call(Curriculum.set_options, **options)
 
     @override
     def normalize(self, reward: float, task: Any) -> float:
-        with self.host.locked() as curriculum:
-            return curriculum.normalize(reward, task)
+        return self.host.call(Curriculum.normalize, reward, task)
 
     @override
     def metrics(self) -> dict[str, float]:
         """The curriculum's metrics, and the link's own under "sync/"."""
-        with self.host.locked() as curriculum:
-            own = {f"sync/{name}": value for name, value in self.link_metrics().items()}
-            return {**curriculum.metrics(), **own}
+        own = {f"sync/{name}": value for name, value in self.link_metrics().items()}
+        return {**self.host.call(Curriculum.metrics), **own}
+
+    @override
+    def _scalars(self, log_n_tasks: int) -> dict[str, float]:
+        own = {f"curriculum/sync/{name}": value for name, value in self.link_metrics().items()}
+        return {**self.host.call(Curriculum._scalars, log_n_tasks), **own}
 
     def link_metrics(self) -> dict[str, float]:
         """The counters of the host, and what the transport adds to them."""

@@ -103,6 +103,8 @@ class LocalLink:
 class LocalCurriculum(SyncedCurriculum):
     """A curriculum served in its own process."""
 
+    host: CurriculumHost
+
     def __init__(self, host: CurriculumHost) -> None:
         name = f"local-{next(_names)}"
         super().__init__(host, LocalComponents(name, os.getpid()))

@@ -232,6 +232,8 @@ def _hang_up(sock: socket.socket, pid: int) -> None:
 class MultiProcessingCurriculum(SyncedCurriculum):
     """A curriculum served to environments in other processes."""
 
+    host: CurriculumHost
+
     def __init__(self, host: CurriculumHost, timeout: float, maxsize: int) -> None:
         self._server = CurriculumServer(host, maxsize, STUCK * timeout)
         self._timeout = timeout
