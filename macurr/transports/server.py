@@ -89,7 +89,7 @@ class CurriculumServer:
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._peers: set[_Peer] = set()
         self._strangers: set[_Peer] = set()
-        self._queue: deque[tuple[_Peer, str, Callable[[], None]]] = deque()
+        self._queue: deque[tuple[_Peer, str, Callable[[], object]]] = deque()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -315,7 +315,7 @@ class CurriculumServer:
         elif want:
             self._do(peer, "request for tasks", draw)
 
-    def _do(self, peer: _Peer, what: str, work: Callable[[], None]) -> None:
+    def _do(self, peer: _Peer, what: str, work: Callable[[], object]) -> None:
         """Do one piece of work for a peer. What it raises goes to the environments, never into the thread."""
         self._busy = (what, time.monotonic())
         try:
