@@ -65,7 +65,7 @@ class PettingZooTaskWrapper(BaseParallelWrapper[str, Any, Any]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None, new_task: Any = None
     ) -> Reset:
-        task, options = _take_task(options, new_task)
+        task, options = take_task(options, new_task)
         if task is not None:
             self.task = task
             return self._reset_to(task, seed, options)
@@ -114,9 +114,7 @@ class SeedTaskWrapper(PettingZooTaskWrapper):
 
     @override
     def _reset_to(self, task: Any, seed: int | None, options: dict[str, Any] | None) -> Reset:
-        if not hasattr(task, "__index__") or int(task) < 0:
-            raise TaskError(f"A seed is a whole number of 0 or more; got the task {task!r}.")
-        return self.env.reset(seed=int(task), options=options)
+        return self.env.reset(seed=check_seed(task), options=options)
 
 
 class OptionsTaskWrapper(PettingZooTaskWrapper):
@@ -204,14 +202,14 @@ class TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None, new_task: Any = None
     ) -> tuple[Any, dict[str, Any]]:
-        task, options = _take_task(options, new_task)
+        task, options = take_task(options, new_task)
         if task is not None:
             self.task = task
             self.change_task(task)
         return self.env.reset(seed=seed, options=options)
 
 
-def _take_task(options: dict[str, Any] | None, new_task: Any) -> tuple[Any, dict[str, Any] | None]:
+def take_task(options: dict[str, Any] | None, new_task: Any) -> tuple[Any, dict[str, Any] | None]:
     """The environment's part of the task, and the options that are left for the environment."""
     if options is not None and "task" in options:
         new_task = options["task"] if new_task is None else new_task
@@ -219,6 +217,17 @@ def _take_task(options: dict[str, Any] | None, new_task: Any) -> tuple[Any, dict
     while "env" in getattr(new_task, "_fields", ()):  # a dual task: an opponent and a level
         new_task = new_task.env
     return new_task, options
+
+
+def check_seed(task: Any) -> int:
+    """A task that is a reset seed.
+
+    Raises:
+        TaskError: it is no whole number, or below 0.
+    """
+    if not hasattr(task, "__index__") or int(task) < 0:
+        raise TaskError(f"A seed is a whole number of 0 or more; got the task {task!r}.")
+    return int(task)
 
 
 def _made(make_env: Callable[..., ParallelEnv[str, Any, Any]], task: Any) -> ParallelEnv[str, Any, Any]:

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from pettingzoo import ParallelEnv
+from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 from typing_extensions import override
 
 from macurr.errors import ConfigError, MissingDependencyError
-from macurr.wrappers import PettingZooSyncWrapper, SeedTaskWrapper
+from macurr.training.turns import ScheduledTurns, SeedTurns
+from macurr.wrappers import AECSyncWrapper, PettingZooSyncWrapper, SeedTaskWrapper
 
-__all__ = ["EnvSource", "ScheduledWrapper", "make_env", "make_training_env"]
+__all__ = ["Env", "EnvSource", "ScheduledWrapper", "make_env", "make_scheduled_env", "make_training_env"]
 
-Env = ParallelEnv[str, Any, Any]
+Env = ParallelEnv[str, Any, Any] | AECEnv[str, Any, Any]
+"""An environment whose agents act at the same time, or in turns."""
 
 # Who brings the environments that the documentation speaks of.
 _EXTRA_OF = {"mpe2": "envs", "supersuit": "supersuit"}
@@ -28,7 +30,7 @@ class EnvSource:
     """Where an environment comes from; small enough to be sent to workers.
 
     Attributes:
-        path: A module with `parallel_env`, or `module:callable`.
+        path: A module with `parallel_env` or `env`, or `module:callable`.
         args: Keywords for it.
     """
 
@@ -41,10 +43,12 @@ class EnvSource:
 
 
 def make_env(path: str, args: Mapping[str, Any] | None = None) -> Env:
-    """Make a Parallel environment from its import path.
+    """Make a Parallel or turn-based (AEC) environment from its import path.
+
+    Of a module that has both, `parallel_env` is taken.
 
     Args:
-        path: A module with `parallel_env`, or `module:callable`.
+        path: A module with `parallel_env` or `env`, or `module:callable`.
         args: Keywords for it.
 
     Raises:
@@ -75,17 +79,20 @@ def _find(path: str) -> Callable[..., Any]:
     except (ImportError, ValueError, TypeError) as error:
         raise ConfigError(f"The environment {path!r} cannot be imported: {error}.") from error
     found = module
-    for part in (name or "parallel_env").split("."):
+    for part in (name or _factory_name(module)).split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        wanted = name or "parallel_env"
-        hint = "It is turn-based (AEC) only." if not name and hasattr(module, "env") else "Check the name."
+        wanted = f"{name}()" if name else "parallel_env() or env()"
         raise ConfigError(
-            f"The module {module_name!r} has no {wanted}(), which is to make the environment. {hint} Name a module "
-            "with parallel_env(), or module:callable."
+            f"The module {module_name!r} has no {wanted}, which is to make the environment. Check the name: give a "
+            "module with parallel_env() or env(), or module:callable."
         )
     made: Callable[..., Any] = found
     return made
+
+
+def _factory_name(module: Any) -> str:
+    return "env" if hasattr(module, "env") and not hasattr(module, "parallel_env") else "parallel_env"
 
 
 def _not_found(path: str, module_name: str, error: ModuleNotFoundError) -> Exception:
@@ -101,21 +108,16 @@ def _not_found(path: str, module_name: str, error: ModuleNotFoundError) -> Excep
 
 
 def _check(env: Any, path: str) -> Env:
-    if isinstance(env, ParallelEnv):
+    if isinstance(env, ParallelEnv | AECEnv):
         if not env.possible_agents:
             env.close()  # type: ignore[no-untyped-call]  # PettingZoo
             raise ConfigError(f"{path} makes an environment without agents; at least one is needed.")
         return env
-    if hasattr(env, "agent_iter"):
-        hint = (
-            "It is turn-based (AEC): name a module with parallel_env(), or a callable that returns "
-            "pettingzoo.utils.aec_to_parallel(env)."
-        )
-    elif hasattr(env, "observation_space") and hasattr(env, "step"):
+    if hasattr(env, "observation_space") and hasattr(env, "step"):
         hint = "It is a single-agent Gymnasium environment, and this trainer is for several agents."
     else:
-        hint = "Name a module with parallel_env(), or module:callable."
-    raise ConfigError(f"{path} makes {_article(env)}, not a PettingZoo ParallelEnv. {hint}")
+        hint = "Name a module with parallel_env() or env(), or module:callable."
+    raise ConfigError(f"{path} makes {_article(env)}, not a PettingZoo ParallelEnv or AECEnv. {hint}")
 
 
 def _article(thing: Any) -> str:
@@ -126,11 +128,30 @@ def _keywords(args: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in (args or {}).items())
 
 
-def make_training_env(source: EnvSource, components: Any, learner: int) -> Env:
-    """One environment of a run: level and opponent by the curriculum, one seat for the learner."""
+def make_training_env(source: EnvSource, components: Any, learners: Sequence[int]) -> Any:
+    """One environment of a run: level and opponent by the curriculum.
+
+    Args:
+        source: Where it comes from.
+        components: The curriculum's handle.
+        learners: The numbers of the agents that learn.
+    """
     env = source.make()
-    seat = env.possible_agents[learner]
-    return PettingZooSyncWrapper(SeedTaskWrapper(env), components, learners=[seat])
+    names = [env.possible_agents[learner] for learner in learners]
+    if isinstance(env, AECEnv):
+        return AECSyncWrapper(SeedTurns(env), components, learners=names)
+    return PettingZooSyncWrapper(SeedTaskWrapper(env), components, learners=names)
+
+
+def make_scheduled_env(source: EnvSource, schedule: Sequence[tuple[int, int]]) -> Any:
+    """One environment that plays given episodes.
+
+    Args:
+        source: Where it comes from.
+        schedule: (number, seed) of each episode.
+    """
+    env = source.make()
+    return ScheduledTurns(env, schedule) if isinstance(env, AECEnv) else ScheduledWrapper(env, schedule)
 
 
 class ScheduledWrapper(BaseParallelWrapper[str, Any, Any]):
@@ -143,7 +164,7 @@ class ScheduledWrapper(BaseParallelWrapper[str, Any, Any]):
         schedule: (number, seed) of each episode.
     """
 
-    def __init__(self, env: Env, schedule: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, env: ParallelEnv[str, Any, Any], schedule: Sequence[tuple[int, int]]) -> None:
         super().__init__(env)
         self._schedule = list(schedule)
         self._played = 0
@@ -156,3 +177,11 @@ class ScheduledWrapper(BaseParallelWrapper[str, Any, Any]):
         self._played += 1
         observations, _ = self.env.reset(seed=level, options=options)
         return observations, {agent: {"task": number} for agent in observations}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is in its schedule."""
+        return {"played": self._played}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self._played = state["played"]

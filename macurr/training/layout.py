@@ -7,7 +7,8 @@ lacks masked. Imported by workers: no torch.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 import gymnasium
 import numpy as np
@@ -17,7 +18,7 @@ from pettingzoo import AECEnv, ParallelEnv
 
 from macurr.errors import ConfigError
 from macurr.training.actions import ActionLayout, mask_of
-from macurr.training.observations import encoder, flattens, image_encoder, image_of
+from macurr.training.observations import Writer, encoder, flattens, image_encoder, image_of
 
 __all__ = ["Layout"]
 
@@ -71,10 +72,7 @@ class Layout:
     def _lay_out_observations(self, observed: list[gymnasium.Space[Any]]) -> None:
         self._with_mask = [_has_mask(space) for space in observed]
         self.masked = any(self._with_mask)
-        self._bare = [
-            mask and set(_rest(space)) == {_OBSERVATION}
-            for mask, space in zip(self._with_mask, observed, strict=True)
-        ]
+        self._bare = [_is_bare(space) for space in observed]
         parts = [_observed(space) for space in observed]
         for agent, part in zip(self.agents, parts, strict=True):
             self._check_observation(agent, part)
@@ -90,23 +88,29 @@ class Layout:
 
     # Observations
 
-    def encode(self, agent: int, observation: Any, row: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
-        """Write one agent's observation into its row, whose indicator is left as it is.
+    def writer(self, agent: int, row: NDArray[Any], mask: NDArray[np.bool_] | None) -> Writer:
+        """What writes an agent's observations into its row, whose indicator is left as it is.
 
         Args:
             agent: The agent's number.
-            observation: What it sees.
             row: `dtype` (features,), written in place.
             mask: bool (actions,), written in place where the observation brings a mask; None where nobody asks.
         """
-        if self._with_mask[agent]:
+        write = self._encoders[agent](row)
+        if not self._with_mask[agent]:
+            return write
+        bare, slots = self._bare[agent], self._slots[agent]
+
+        def unmask(observation: Any) -> None:
             if mask is not None:
-                mask[self._slots[agent]] = mask_of(observation[_MASK])
-            if self._bare[agent]:
-                observation = observation[_OBSERVATION]
-            else:
-                observation = {key: value for key, value in observation.items() if key != _MASK}
-        self._encoders[agent](observation, row)
+                mask[slots] = mask_of(observation[_MASK])
+            write(observation[_OBSERVATION] if bare else _rest(observation))
+
+        return unmask
+
+    def encode(self, agent: int, observation: Any, row: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
+        """Write one observation of an agent; see `writer`."""
+        self.writer(agent, row, mask)(observation)
 
     def indicator(self) -> NDArray[Any]:
         """Rows of zeros with the agents' indicators, `dtype` (A, features)."""
@@ -130,17 +134,22 @@ class Layout:
             )
 
 
-def _has_mask(space: gymnasium.Space[Any]) -> bool:
+def _has_mask(space: gymnasium.Space[Any]) -> TypeGuard[spaces.Dict]:
     return isinstance(space, spaces.Dict) and _MASK in space.spaces and len(space.spaces) > 1
 
 
-def _rest(space: Any) -> dict[str, gymnasium.Space[Any]]:
-    return {key: part for key, part in space.spaces.items() if key != _MASK}
+def _is_bare(space: gymnasium.Space[Any]) -> bool:
+    """Whether besides the mask there is nothing but the observation."""
+    return _has_mask(space) and set(_rest(space.spaces)) == {_OBSERVATION}
+
+
+def _rest(parts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: part for key, part in parts.items() if key != _MASK}
 
 
 def _observed(space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
     """What is left of a space without its mask."""
     if not _has_mask(space):
         return space
-    rest = _rest(space)
-    return rest[_OBSERVATION] if set(rest) == {_OBSERVATION} else spaces.Dict(rest)
+    rest = _rest(space.spaces)
+    return rest[_OBSERVATION] if _is_bare(space) else spaces.Dict(rest)

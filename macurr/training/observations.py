@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -10,10 +11,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-__all__ = ["Encoder", "encoder", "flattens", "image_encoder", "image_of"]
+__all__ = ["Encoder", "Writer", "encoder", "flattens", "image_encoder", "image_of"]
 
-Encoder = Callable[[Any, NDArray[Any]], None]
-"""Writes an observation to the front of a row."""
+Writer = Callable[[Any], None]
+"""Writes an observation to the front of the row that it is bound to."""
+Encoder = Callable[[NDArray[Any]], Writer]
+"""Binds a writer to a row."""
 
 _FLAT = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete, spaces.Dict, spaces.Tuple)
 _SMALLEST = 5
@@ -49,44 +52,58 @@ def image_of(parts: Sequence[gymnasium.Space[Any]]) -> tuple[int, int, int] | No
 
 
 def image_encoder(space: gymnasium.Space[Any], image: tuple[int, int, int]) -> Encoder:
-    """How to write an image of this space to the front of a row of bytes, channels last."""
-    size = int(np.prod(image))
+    """How to write images of this space to the front of rows of bytes, channels last."""
     shape = tuple(space.shape or ())
     turned = len(shape) == 3 and _channels_first(shape)
 
-    def write_image(observation: Any, row: NDArray[Any]) -> None:
-        pixels = np.asarray(observation)
-        pixels = pixels.transpose(1, 2, 0) if turned else pixels.reshape(image)
-        row[:size].reshape(image)[...] = pixels
+    def bind(row: NDArray[Any]) -> Writer:
+        place = row[: int(np.prod(image))].reshape(image)
+        # Seen through this view, the row has the space's own shape.
+        place = place.transpose(2, 0, 1) if turned else place.reshape(shape)
+        return _assigner(place)
 
-    return write_image
+    return bind
 
 
 def encoder(space: gymnasium.Space[Any], size: int) -> Encoder:
-    """How to write an observation of this space to the front of a row of numbers."""
+    """How to write observations of this space to the front of rows of numbers."""
     if isinstance(space, spaces.Box):
-        # Pictures come as bytes; networks want numbers of order one.
-        scale = 1 / 255 if _bytes(space) else None
-
-        def write_box(observation: Any, row: NDArray[Any]) -> None:
-            row[:size] = np.ravel(observation)
-            if scale is not None:
-                row[:size] *= scale
-
-        return write_box
+        if _bytes(space):
+            return lambda row: _scaler(row[:size].reshape(space.shape))
+        return lambda row: _assigner(row[:size].reshape(space.shape))
     if isinstance(space, spaces.Discrete):
-        start = int(space.start)
+        return lambda row: _chooser(row[:size], int(space.start))
 
-        def write_discrete(observation: Any, row: NDArray[Any]) -> None:
-            row[:size] = 0.0
-            row[int(observation) - start] = 1.0
+    def bind(row: NDArray[Any]) -> Writer:
+        place = row[:size]
 
-        return write_discrete
+        def write(observation: Any) -> None:
+            place[:] = np.asarray(spaces.flatten(space, observation))
 
-    def write_flat(observation: Any, row: NDArray[Any]) -> None:
-        row[:size] = np.asarray(spaces.flatten(space, observation))
+        return write
 
-    return write_flat
+    return bind
+
+
+def _assigner(place: NDArray[Any]) -> Writer:
+    return partial(place.__setitem__, ...)
+
+
+def _scaler(place: NDArray[Any]) -> Writer:
+    """Pictures come as bytes; networks want numbers of order one."""
+
+    def write(observation: Any) -> None:
+        np.multiply(observation, 1 / 255, out=place, dtype=np.float32)
+
+    return write
+
+
+def _chooser(place: NDArray[Any], start: int) -> Writer:
+    def write(observation: Any) -> None:
+        place[:] = 0.0
+        place[int(observation) - start] = 1.0
+
+    return write
 
 
 def _bytes(space: gymnasium.Space[Any]) -> bool:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pickle
-import subprocess
-import sys
+import time
 from collections.abc import Sequence
-from pathlib import Path
+from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -16,46 +12,58 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from macurr import errors
-from macurr.errors import MacurrError, TransportError
-from macurr.training.channel import ACT, FAILED, HEAD, JOB, RESET, Channel
-from macurr.training.stepping import Finals, Frame, FrameShape
+from macurr.errors import UsageError
+from macurr.training.channel import ACT, PULSE, RESET
+from macurr.training.frames import Finals, Frame, FrameShape
+from macurr.training.processes import PATIENCE, WorkerProcess
 from macurr.training.worker import Job, build
 
-__all__ = ["EnvGroup", "LocalGroup", "VectorEnv", "WorkerGroup"]
-
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
-    "from macurr.training.worker import main; main()"
-)
-"""What a fresh interpreter runs: it finds the modules that this one finds, and never runs the user's script."""
-
-_PATIENCE = 5.0
-"""Seconds that a worker gets to end by itself."""
-
-_NO_FINALS = Finals(np.zeros(0, np.int64), np.zeros((0, 0), np.float32))
+__all__ = ["EnvGroup", "Environments", "LocalGroup", "VectorEnv", "WorkerGroup"]
 
 
 class EnvGroup(Protocol):
-    """Environments that are stepped together. `reset` or `act` is answered by one `frame`."""
+    """Environments that are stepped together. Each `reset` or `act` is answered by one `frame`."""
 
     shape: FrameShape
 
     def reset(self) -> None:
         """Begin an episode everywhere."""
 
-    def act(self, actions: NDArray[Any]) -> None:
-        """Step everywhere; see `EnvBatch.step`."""
-
-    def frame(self) -> tuple[Frame, Finals]:
-        """What came of it; valid until the next `act`.
+    def act(self, actions: NDArray[Any], held: NDArray[np.bool_] | None = None) -> None:
+        """Step; see `EnvBatch.step`.
 
         Raises:
-            MacurrError: an environment or the curriculum failed, or the worker died.
+            WorkerLost: the process that steps is gone.
+        """
+
+    def ready(self) -> bool:
+        """Whether `frame` would answer at once, be it with an error."""
+
+    def frame(self) -> tuple[Frame, Finals]:
+        """What came of it, waited for; valid until the next `act`.
+
+        Raises:
+            WorkerLost: the process that steps is gone.
+            MacurrError: an environment or the curriculum failed.
         """
 
     def close(self) -> None:
         """Close the environments. May be called twice."""
+
+
+class Environments(Protocol):
+    """Groups of environments, wherever they run."""
+
+    groups: Sequence[EnvGroup]
+
+    def wait(self, groups: Sequence[EnvGroup], timeout: float | None = None) -> list[EnvGroup]:
+        """Those of the groups that are ready; see `VectorEnv.wait`."""
+
+    def restart(self, group: EnvGroup) -> list[EnvGroup]:
+        """Begin lost environments anew; see `VectorEnv.restart`."""
+
+    def close(self) -> None:
+        """Close every group. May be called twice."""
 
 
 class LocalGroup:
@@ -68,16 +76,20 @@ class LocalGroup:
     def __init__(self, job: Job) -> None:
         self._batch = build(job)
         self.shape = self._batch.shape
-        self._finals = _NO_FINALS
+        self._finals = Finals.none(self.shape)
 
     def reset(self) -> None:
         """Begin an episode everywhere."""
         self._batch.reset()
-        self._finals = _NO_FINALS
+        self._finals = Finals.none(self.shape)
 
-    def act(self, actions: NDArray[Any]) -> None:
-        """Step everywhere."""
-        self._finals = self._batch.step(actions)
+    def act(self, actions: NDArray[Any], held: NDArray[np.bool_] | None = None) -> None:
+        """Step."""
+        self._finals = self._batch.step(actions, held)
+
+    def ready(self) -> bool:
+        """Always: it is done when `act` returns."""
+        return True
 
     def frame(self) -> tuple[Frame, Finals]:
         """What came of it."""
@@ -89,89 +101,47 @@ class LocalGroup:
 
 
 class WorkerGroup:
-    """Environments in a process of their own.
+    """Environments in a worker process, which may step other groups too.
 
     Args:
-        job: What to step.
+        process: The process.
+        index: The group's number in it.
         shape: The sizes of its frames.
-        number: What to call the worker in errors.
     """
 
-    def __init__(self, job: Job, shape: FrameShape, number: int) -> None:
+    def __init__(self, process: WorkerProcess, index: int, shape: FrameShape) -> None:
+        self.process, self._index = process, index
         self.shape = shape
-        self._number = number
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, json.dumps([path or str(Path.cwd()) for path in sys.path])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **_one_thread()},
-            start_new_session=True,
-        )
-        reader, writer = self._process.stdout, self._process.stdin
-        if reader is None or writer is None:  # never: both were asked for
-            raise TransportError("The worker has no pipes.")
-        self._channel = Channel(reader, writer)
-        self._send(JOB, pickle.dumps(job))
 
     def reset(self) -> None:
         """Begin an episode everywhere."""
-        self._send(RESET)
+        self.process.send(RESET, (), self._index)
 
-    def act(self, actions: NDArray[Any]) -> None:
-        """Step everywhere."""
-        self._send(ACT, np.ascontiguousarray(actions).tobytes())
+    def act(self, actions: NDArray[Any], held: NDArray[np.bool_] | None = None) -> None:
+        """Step."""
+        parts = [np.ascontiguousarray(actions).tobytes()]
+        if held is not None:
+            parts.append(held.tobytes())
+        self.process.send(ACT, parts, self._index)
+
+    def ready(self) -> bool:
+        """Whether the answer is here, or will never come."""
+        process = self.process
+        if self._index not in process.frames:
+            process.read()
+        return self._index in process.frames or process.over
 
     def frame(self) -> tuple[Frame, Finals]:
         """What came of it."""
-        try:
-            message = self._channel.recv()
-        except EOFError:
-            self._explain_loss()
-        if message[:1] == FAILED:
-            self._raise(*json.loads(message[HEAD:]))
-        frame = Frame(self.shape, message, HEAD)
-        return frame, self._finals(message, HEAD + frame.size)
+        _wait([self], None)
+        content = self.process.take(self._index)
+        frame = Frame(self.shape, content)
+        return frame, Finals.unpacked(self.shape, content, frame.size)
 
     def close(self) -> None:
-        """End the process: by itself where it listens, by force where it does not."""
-        self._channel.close()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _finals(self, message: bytearray, start: int) -> Finals:
-        row = 8 + 4 * self.shape.features
-        count = (len(message) - start) // row
-        if not count:
-            return _NO_FINALS
-        envs = np.frombuffer(message, np.int64, count, start)
-        seen = np.frombuffer(message, np.float32, count * self.shape.features, start + 8 * count)
-        return Finals(envs, seen.reshape(count, self.shape.features))
-
-    def _send(self, kind: bytes, *parts: bytes | str) -> None:
-        try:
-            self._channel.send(kind, *parts)
-        except OSError:
-            # It may have said why before it died.
-            self.frame()
-            self._explain_loss()
-
-    def _raise(self, name: str, message: str) -> None:
-        kind = getattr(errors, name, TransportError)
-        raise kind(message) if issubclass(kind, MacurrError) else TransportError(message)
-
-    def _explain_loss(self) -> Any:
-        self._channel.close()
-        try:
-            status: Any = self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            status = "unknown"
-        raise TransportError(
-            f"Worker {self._number} (process {self._process.pid}) died with status {status}, without a word. If it was "
-            "killed, look for a lack of memory and use fewer workers or environments; go on with --resume."
-        )
+        """End the process, and with it its other groups."""
+        self.process.hang_up()
+        self.process.end()
 
 
 class VectorEnv:
@@ -181,19 +151,80 @@ class VectorEnv:
         jobs: What each group steps.
         shapes: The sizes of their frames.
         local: Whether to step them in this process.
+        splits: Groups that share a worker process: while one steps, the learner acts for another. Groups
+            0 to splits - 1 are the first worker's, and so on.
+
+    Raises:
+        UsageError: the groups cannot be dealt out to workers.
     """
 
-    def __init__(self, jobs: Sequence[Job], shapes: Sequence[FrameShape], *, local: bool) -> None:
-        self.groups: list[EnvGroup] = []
+    groups: Sequence[EnvGroup]
+
+    def __init__(
+        self, jobs: Sequence[Job], shapes: Sequence[FrameShape], *, local: bool, splits: int = 1
+    ) -> None:
+        if splits < 1 or len(jobs) % splits:
+            raise UsageError(
+                f"{len(jobs)} groups cannot be dealt out to workers of {splits} each. Use a multiple of splits."
+            )
+        groups: list[EnvGroup] = []
+        self.groups = groups
+        self._processes: list[WorkerProcess] = []
         try:
-            for number, (job, shape) in enumerate(zip(jobs, shapes, strict=True)):
-                self.groups.append(LocalGroup(job) if local else WorkerGroup(job, shape, number))
+            if local:
+                groups.extend(map(LocalGroup, jobs))
+                return
+            for first in range(0, len(jobs), splits):
+                process = WorkerProcess(jobs[first : first + splits], first // splits)
+                self._processes.append(process)
+                shared = shapes[first : first + splits]
+                groups.extend(WorkerGroup(process, index, shape) for index, shape in enumerate(shared))
         except BaseException:
             self.close()
             raise
 
+    def wait(self, groups: Sequence[EnvGroup], timeout: float | None = None) -> list[EnvGroup]:
+        """Those of the groups that have a frame, or an error to raise instead of one.
+
+        Args:
+            groups: Groups that have been asked for a frame. Local ones are ready at once.
+            timeout: Seconds to wait for the first; None: until there is one.
+
+        Returns:
+            At least one of them, in the order given; none where the time is over or none was given.
+        """
+        return _wait(groups, timeout)
+
+    def restart(self, group: EnvGroup) -> list[EnvGroup]:
+        """Begin the environments of a lost worker anew, after `WorkerLost`.
+
+        The old process is killed if it lives. The new one is not waited for. If it cannot begin, that is told by
+        `frame` of its groups.
+
+        Args:
+            group: One of its groups.
+
+        Returns:
+            All groups of that worker: each of them has begun new episodes and will have a frame. What was asked of
+            them before is lost.
+
+        Raises:
+            UsageError: the group is not a worker's.
+        """
+        if not isinstance(group, WorkerGroup):
+            raise UsageError("Only the groups of worker processes can be lost and restarted.")
+        group.process.restart()
+        return [
+            each for each in self.groups if isinstance(each, WorkerGroup) and each.process is group.process
+        ]
+
     def close(self) -> None:
         """Close every group. May be called twice."""
+        for process in self._processes:
+            process.hang_up()  # all of them first, so that they end at the same time
+        deadline = time.monotonic() + PATIENCE
+        for process in self._processes:
+            process.end(deadline - time.monotonic())
         for group in self.groups:
             group.close()
 
@@ -206,6 +237,15 @@ class VectorEnv:
         self.close()
 
 
-def _one_thread() -> dict[str, str]:
-    """Workers step environments: the thread pools of linear algebra would only steal the learner's cores."""
-    return dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+def _wait(groups: Sequence[EnvGroup], timeout: float | None) -> list[EnvGroup]:
+    """Those of the groups that are ready, waited for in slices, between which the workers are looked after."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        ready = [group for group in groups if group.ready()]
+        left = PULSE if deadline is None else min(PULSE, deadline - time.monotonic())
+        if ready or left <= 0.0 or not groups:
+            return ready
+        processes = {group.process for group in groups if isinstance(group, WorkerGroup)}
+        if not wait([process.fileno() for process in processes], left):
+            for process in processes:
+                process.look()

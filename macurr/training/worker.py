@@ -1,8 +1,8 @@
 """What runs in a worker process: environments, and nothing that a policy needs.
 
 Started in a fresh interpreter that never runs the user's script, so that it works from any script, notebook or
-thread. It gets its job over its standard input and serves until that ends. It is in a process group of its own:
-Ctrl-C reaches the learner, which closes it.
+thread. It gets its jobs over a socket and serves until that is closed. It is in a process group of its own: Ctrl-C
+reaches the learner, which closes it.
 """
 
 from __future__ import annotations
@@ -10,35 +10,40 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import socket
+import sys
 import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from macurr.errors import MacurrError
-from macurr.training.channel import ACT, FAILED, FRAME, HEAD, RESET, Channel
-from macurr.training.envs import EnvSource, ScheduledWrapper, make_training_env
+from macurr.training.channel import ACT, FAILED, FRAME, RESET, Channel, Message
+from macurr.training.envs import EnvSource, make_scheduled_env, make_training_env
+from macurr.training.frames import Finals
 from macurr.training.layout import Layout
-from macurr.training.stepping import EnvBatch, Finals
+from macurr.training.stepping import EnvBatch
 
 __all__ = ["Job", "build", "main"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is to step.
+    """What a group of environments is.
 
     Attributes:
         source: The environment.
-        seats: The number of each environment's learner.
+        seats: The numbers of each environment's learners.
         task_width: Numbers of a task.
         components: The curriculum's handle; None where schedules are played.
         schedules: (number, seed) of the episodes of each environment; None where a curriculum decides.
     """
 
     source: EnvSource
-    seats: tuple[int, ...]
+    seats: tuple[int | tuple[int, ...], ...]
     task_width: int
     components: Any = None
     schedules: tuple[tuple[tuple[int, int], ...], ...] | None = None
@@ -46,61 +51,77 @@ class Job:
 
 def build(job: Job) -> EnvBatch:
     """Make the environments of a job."""
+    seats = [(seat,) if isinstance(seat, int) else tuple(seat) for seat in job.seats]
     if job.schedules is None:
-        envs = [make_training_env(job.source, job.components, seat) for seat in job.seats]
+        envs = [make_training_env(job.source, job.components, learners) for learners in seats]
     else:
-        envs = [ScheduledWrapper(job.source.make(), schedule) for schedule in job.schedules]
-    return EnvBatch(envs, job.seats, Layout(envs[0], job.source.path), job.task_width)
+        envs = [make_scheduled_env(job.source, schedule) for schedule in job.schedules]
+    return EnvBatch(envs, seats, Layout(envs[0], job.source.path), job.task_width)
 
 
-def main() -> None:
-    """Serve the learner at the other end of standard input and output."""
-    # What environments print goes to the error stream: standard output carries frames.
-    learner = Channel(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
-    os.dup2(2, 1)
-    learner.widen()
+def main(handle: int | None) -> None:
+    """Serve the learner at the other end of an inherited socket.
+
+    Args:
+        handle: The socket's number; None where it comes over standard input (on Windows).
+    """
+    learner = Channel(_inherited(handle))
+    os.dup2(2, 1)  # what environments print belongs to the error stream, not into what the learner prints
     try:
         serve(learner)
     except (EOFError, OSError):
         return  # the learner is gone, and with it the reason to run
     except Exception as error:  # a defect here: the learner is told, whatever it is
-        learner.send(
-            FAILED, json.dumps(["TransportError", f"A worker failed: {error}\n{traceback.format_exc()}"])
-        )
+        _fail(learner, "TransportError", f"A worker failed: {error}\n{traceback.format_exc()}")
 
 
 def serve(learner: Channel) -> None:
-    """Take a job, then step its environments on demand.
+    """Take jobs, then step their environments on demand.
 
     Raises:
         EOFError: the learner has closed the channel.
     """
-    job: Job = pickle.loads(memoryview(learner.recv())[HEAD:])
+    jobs: Sequence[Job] = pickle.loads(learner.recv().content)
     try:
-        batch = build(job)
-        try:
+        with ExitStack() as opened:
+            batches = []
+            for job in jobs:
+                batches.append(build(job))
+                opened.callback(batches[-1].close)
             while True:
                 message = learner.recv()
-                _answer(learner, batch, message)
-        finally:
-            batch.close()
+                _answer(learner, batches[message.group], message)
     except MacurrError as error:
         # CurriculumLost is a ConnectionError too: it is told here, not taken for the end of this channel.
-        learner.send(FAILED, json.dumps([type(error).__name__, str(error)]))
+        _fail(learner, type(error).__name__, str(error))
 
 
-def _answer(learner: Channel, batch: EnvBatch, message: bytearray) -> None:
-    finals = None
-    if message[:1] == RESET:
+def _answer(learner: Channel, batch: EnvBatch, message: Message) -> None:
+    finals = Finals.none(batch.shape)
+    if message.kind == RESET:
         batch.reset()
-    elif message[:1] == ACT:
-        kind = np.int64 if batch.discrete else np.float32
-        actions = np.frombuffer(message, kind, offset=HEAD)
-        finals = batch.step(actions.reshape(batch.shape.envs, batch.shape.agents, *batch.coordinates))
-    learner.send(FRAME, batch.frame.buffer, *_packed(finals))
+    elif message.kind == ACT:
+        finals = _step(batch, message.content)
+    learner.send(FRAME, (batch.frame.buffer, *finals.packed()), message.group)
 
 
-def _packed(finals: Finals | None) -> tuple[bytes, ...]:
-    if finals is None or not len(finals.envs):
-        return ()
-    return finals.envs.tobytes(), finals.observations.tobytes()
+def _step(batch: EnvBatch, content: bytearray) -> Finals:
+    envs, layout = batch.shape.envs, batch.layout
+    shape = (envs, batch.shape.agents, *layout.action_shape)
+    count = int(np.prod(shape))
+    actions = np.frombuffer(content, layout.action_dtype, count).reshape(shape)
+    if len(content) == actions.nbytes:
+        return batch.step(actions)
+    return batch.step(actions, np.frombuffer(content, np.bool_, envs, actions.nbytes))
+
+
+def _fail(learner: Channel, name: str, text: str) -> None:
+    learner.send(FAILED, (json.dumps([name, text]).encode(),))
+
+
+def _inherited(handle: int | None) -> socket.socket:
+    if sys.platform == "win32":
+        return socket.fromshare(sys.stdin.buffer.read())
+    sock = socket.socket(fileno=handle)
+    sock.set_inheritable(False)  # not for the processes that environments start
+    return sock

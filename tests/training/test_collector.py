@@ -18,7 +18,7 @@ from macurr.training.matches import Arena, seat_matches
 from macurr.training.opponents import RANDOM, PolicyBank
 from macurr.training.policy import Policy, PolicySpec
 from macurr.training.stepping import FrameShape
-from macurr.training.vector import VectorEnv, WorkerGroup
+from macurr.training.vector import VectorEnv
 from macurr.training.worker import Job
 
 HERE = "tests.support.training:"
@@ -145,26 +145,6 @@ def test_a_worker_that_dies_is_noticed_at_once():
     died = pytest.raises(TransportError, match=r"Worker 0 \(process \d+\) died with status 7")
     with make_multiprocessing_curriculum(constant()) as synced, died:
         collecting(source("Dying"), synced, 7, local=False)
-
-
-def test_a_killed_worker_does_not_take_the_others_along():
-    src = source("Duel")
-    shape = FrameShape.of(layout_of(src), 1, 2)
-    with make_multiprocessing_curriculum(constant()) as synced:
-        groups = [WorkerGroup(Job(src, (0,), 2, synced.components), shape, i) for i in range(2)]
-        try:
-            for group in groups:
-                group.reset()
-                group.frame()
-            groups[0]._process.kill()
-            groups[0]._process.wait()
-            with pytest.raises(TransportError, match="status -9"):
-                groups[0].act(np.zeros((1, 2), np.int64)) or groups[0].frame()
-            groups[1].act(np.zeros((1, 2), np.int64))
-            assert groups[1].frame()[0].alive.all()
-        finally:
-            for group in groups:
-                group.close()
 
 
 def test_a_failing_curriculum_reaches_the_learner():

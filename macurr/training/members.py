@@ -1,0 +1,211 @@
+"""One environment of a batch whose agents act at the same time. Imported by workers: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pettingzoo import ParallelEnv
+
+from macurr.errors import ConfigError
+from macurr.training.frames import Frame
+from macurr.training.layout import Layout
+
+__all__ = ["Final", "Member", "ParallelMember", "Place"]
+
+Final = tuple[int, NDArray[Any]]
+"""A learner's number, and the row of what it saw last."""
+
+
+class Place:
+    """The part of a frame that one environment fills, agent by agent.
+
+    Args:
+        frame: The frame.
+        number: The environment's number in it.
+        learners: The numbers of the agents that learn.
+        layout: How agents are laid out.
+    """
+
+    def __init__(self, frame: Frame, number: int, learners: Collection[int], layout: Layout) -> None:
+        self.env_name, self.names = layout.name, layout.agents
+        self.rewards = frame.rewards[number]
+        self.alive = frame.alive[number]
+        self._terminated, self._truncated = frame.terminated[number], frame.truncated[number]
+        self._rows = list(frame.observations[number])
+        self._masks, self._own_masks = list(frame.masks[number]), layout.masks
+        self._seen, self._learners = layout.seen, frozenset(learners)
+        self._masked = layout.masked
+        masks = self._masks if layout.masked else [None] * len(self.names)
+        self.writers = [
+            layout.writer(k, row, mask) for k, (row, mask) in enumerate(zip(self._rows, masks, strict=True))
+        ]
+        self._bare_writers = [layout.writer(k, row, None) for k, row in enumerate(self._rows)]
+
+    def see(self, agent: int, observation: Any, *, acts: bool) -> None:
+        """Write what a living agent sees, and whether it acts next."""
+        self.alive[agent] = acts
+        if acts:
+            self.writers[agent](observation)
+            return
+        self._bare_writers[agent](observation)
+        self._allow_all(agent)
+
+    def clear(self, agent: int) -> None:
+        """An agent that is out of the episode sees nothing and does nothing."""
+        self.alive[agent] = False
+        self._rows[agent][: self._seen] = 0
+        self._allow_all(agent)
+
+    def end(self, agent: int, *, terminated: bool) -> bool:
+        """Note that an agent's episode has ended; whether anybody asks what it saw last."""
+        (self._terminated if terminated else self._truncated)[agent] = True
+        return not terminated and agent in self._learners
+
+    def final(self, agent: int, observation: Any) -> Final:
+        """What a learner saw last, as a row of its own."""
+        self._bare_writers[agent](observation)
+        return agent, self._rows[agent].copy()
+
+    def _allow_all(self, agent: int) -> None:
+        if self._masked:
+            self._masks[agent][:] = self._own_masks[agent]
+
+
+class Member(Protocol):
+    """One environment, which fills its place in a frame."""
+
+    env: Any
+
+    def reset(self) -> Any:
+        """Begin an episode; returns its task as numbers."""
+
+    def step(self, row: Any, finals: list[Final]) -> bool:
+        """Act; returns whether the episode is over.
+
+        Args:
+            row: The agents' actions, (A, ...); of those that do not act, whatever.
+            finals: Takes what truncated learners saw last.
+        """
+
+    def saved(self) -> dict[str, Any]:
+        """The episode in progress, as objects that can be pickled together with the environment."""
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on with a saved episode."""
+
+
+class ParallelMember:
+    """A Parallel environment.
+
+    Who is terminated or truncated is out until it is told to be neither again (an agent that comes back), so that
+    environments that keep their dead listed end once. The episode is over when everybody listed is out, or nobody
+    is listed.
+
+    Args:
+        env: The environment.
+        place: What it fills.
+        layout: How agents are laid out.
+    """
+
+    def __init__(self, env: ParallelEnv[str, Any, Any], place: Place, layout: Layout) -> None:
+        self.env: Any = env
+        self._place = place
+        self._table = {
+            agent: (k, decode)
+            for k, (agent, decode) in enumerate(zip(layout.agents, layout.decoders, strict=True))
+        }
+        self._writers = dict(zip(layout.agents, place.writers, strict=True))
+        self._dead: set[str] = set()
+        self._agents: Sequence[str] = ()
+        self._everybody = False
+
+    def reset(self) -> Any:
+        """Begin an episode."""
+        observations, infos = self.env.reset()
+        if not observations:
+            raise ConfigError(
+                f"reset() of {self._place.env_name} gave no agents; an episode needs at least one."
+            )
+        self._agents = self.env.agents
+        self._dead.clear()
+        self._see(observations)
+        return np.ravel(infos[next(iter(observations))]["task"])
+
+    def step(self, row: Any, finals: list[Final]) -> bool:
+        """Act."""
+        # The hot path: written out flat, for every call counts in an environment of a few microseconds.
+        table, place = self._table, self._place
+        acts = {}
+        for agent in self._agents:
+            k, decode = table[agent]
+            acts[agent] = decode(row[k])
+        observations, rewards, terminations, truncations, _ = self.env.step(acts)
+        self._agents = agents = self.env.agents
+        paid = place.rewards
+        for k, agent in enumerate(place.names):
+            if agent in rewards:
+                paid[k] = rewards[agent]
+        writers = self._writers
+        if (
+            not self._everybody
+            or not len(observations) == len(agents) == len(writers)
+            or True in terminations.values()
+            or True in truncations.values()
+        ):
+            return self._step_ragged(observations, terminations, truncations, finals)
+        for agent, seen in observations.items():
+            writers[agent](seen)
+        return False
+
+    def saved(self) -> dict[str, Any]:
+        """The episode in progress."""
+        return {
+            "env": self.env.env,
+            "wrapper": self.env.state_dict(),
+            "dead": set(self._dead),
+            "agents": list(self._agents),
+            "everybody": self._everybody,
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on with a saved episode."""
+        self.env.load_state_dict(saved["wrapper"])
+        self.env.env.close()
+        self.env.env = saved["env"]
+        self._dead, self._agents, self._everybody = saved["dead"], saved["agents"], saved["everybody"]
+
+    def _step_ragged(
+        self,
+        observations: Mapping[str, Any],
+        terminations: Mapping[str, bool],
+        truncations: Mapping[str, bool],
+        finals: list[Final],
+    ) -> bool:
+        """Where somebody is, goes or comes back."""
+        dead = self._dead
+        for agent, terminated in terminations.items():
+            if not (terminated or truncations.get(agent)):
+                dead.discard(agent)
+            elif agent not in dead and agent in self._table:
+                dead.add(agent)
+                k = self._table[agent][0]
+                if self._place.end(k, terminated=bool(terminated)) and agent in observations:
+                    finals.append(self._place.final(k, observations[agent]))
+        if dead.issuperset(self._agents):
+            return True
+        self._see({agent: seen for agent, seen in observations.items() if agent not in dead})
+        return False
+
+    def _see(self, observations: Mapping[str, Any]) -> None:
+        place, listed = self._place, self._agents
+        acting = 0
+        for k, agent in enumerate(place.names):
+            if agent in observations and agent in listed:
+                place.see(k, observations[agent], acts=True)
+                acting += 1
+            else:
+                place.clear(k)
+        self._everybody = acting == len(place.names)
