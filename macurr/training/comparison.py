@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from macurr.errors import ConfigError
 from macurr.persistence import write_atomically
-from macurr.training.duels import Progress, checked_seed, checked_workers, play
+from macurr.training.duels import Progress, checked_seed, checked_workers, play, play_together
 from macurr.training.opponents import RANDOM
 from macurr.training.players import RANDOM_PLAYER, OpenRun, Player, check_players, labels_of
-from macurr.training.scoring import Row, row_of, rows_table
+from macurr.training.scoring import Row, Team, row_of, rows_table, team_of, teams_table
 from macurr.training.stage import Stage
 
 __all__ = ["Comparison", "compare"]
@@ -40,12 +37,13 @@ class Comparison:
         steps: Environment steps after which it was taken; None where nobody knows.
         env: Import path of the environment.
         env_args: Its keywords.
-        agents: Its agents: the seats.
+        agents: The seats: its agents, or their roles where those of a role play together.
         levels: The seeds that were played, from every seat.
         held_out: Whether no run among the players was trained on any of them.
         described: The levels in words.
         seed: Seed of the policies' choices.
         rows: The policy against each opponent.
+        teams: Where all agents learned together instead: the policy, then each other one, as all agents.
     """
 
     run: str
@@ -59,6 +57,7 @@ class Comparison:
     described: str
     seed: int
     rows: tuple[Row, ...]
+    teams: tuple[Team, ...] = ()
 
     def row(self, opponent: str) -> Row:
         """The row of one opponent.
@@ -73,7 +72,10 @@ class Comparison:
 
     def table(self) -> str:
         """The rows as text."""
-        return rows_table(self.rows, self.agents, f"{self.player} in {self.env},\n{self.described}")
+        played = f"{self.player} in {self.env},\n{self.described}"
+        if self.teams:
+            return teams_table(self.teams, self.agents, played)
+        return rows_table(self.rows, self.agents, played)
 
     def to_json(self) -> str:
         """Everything as a JSON text."""
@@ -95,6 +97,8 @@ def compare(
     on_progress: Progress | None = None,
 ) -> Comparison:
     """Play one policy of a run against others, on every level from every seat.
+
+    Where all agents learned together (opponents "none"), each policy plays all agents instead, on every level.
 
     Unlike `evaluate`, which repeats the evaluation that a run ends with and that its report shows, this leaves all
     else in the run's directory as it is. The same arguments give the same result.
@@ -131,15 +135,27 @@ def compare(
     count = checked_workers(workers, runs)
     stage = Stage.of(runs, own.config.evaluation.seeds if levels is None else levels, env, env_args)
     check_players(players, stage.layout, stage.source.path)
-    pairs = [(0, i) for i in range(1, len(players))]
-    played = play(players, pairs, stage, workers=count, seed=seed, on_progress=on_progress)
-    result = _result(own, players, stage, seed, played)
+    together = own.config.opponents == "none" or len(stage.sides) < 2
+    if together:
+        returns = play_together(players, stage, workers=count, seed=seed, on_progress=on_progress)
+        teams = tuple(team_of(p.name, p.steps, part) for p, part in zip(players, returns, strict=True))
+        result = _result(own, players, stage, seed, teams=teams)
+    else:
+        pairs = [(0, i) for i in range(1, len(players))]
+        played = play(players, pairs, stage, workers=count, seed=seed, on_progress=on_progress)
+        rows = tuple(row_of(p.name, p.steps, part) for p, part in zip(players[1:], played, strict=True))
+        result = _result(own, players, stage, seed, rows=rows)
     write_atomically(target, result.to_json().encode())
     return result
 
 
 def _result(
-    own: OpenRun, players: Sequence[Player], stage: Stage, seed: int, played: NDArray[np.float64]
+    own: OpenRun,
+    players: Sequence[Player],
+    stage: Stage,
+    seed: int,
+    rows: tuple[Row, ...] = (),
+    teams: tuple[Team, ...] = (),
 ) -> Comparison:
     return Comparison(
         run=str(own.directory.path),
@@ -147,12 +163,13 @@ def _result(
         steps=players[0].steps,
         env=stage.source.path,
         env_args=dict(stage.source.args),
-        agents=stage.layout.agents,
+        agents=stage.layout.agents if teams else stage.seats,
         levels=stage.levels,
         held_out=stage.held_out,
         described=stage.described,
         seed=seed,
-        rows=tuple(row_of(p.name, p.steps, part) for p, part in zip(players[1:], played, strict=True)),
+        rows=rows,
+        teams=teams,
     )
 
 

@@ -35,9 +35,10 @@ def tournament(
 ) -> Tournament:
     """Let policies of one or more runs play each other, every pair on every level from every seat, and rate them.
 
-    A game is won by more return than the mean of the other agents. With more than two agents, each player plays
-    alone against teams of each other one. Policies may have different hidden layers, as long as they were made for
-    the same environment. The same arguments give the same result.
+    A game is won by more mean return than that of the other agents. With more than two sides, each player plays one
+    side against teams of each other one; sides are those that the runs were trained with. Policies may have different
+    hidden layers and memories, as long as they were made for the same environment. The same arguments give the same
+    result.
 
     Args:
         runs: Directories of runs; RUN:ID names a snapshot by its id, RUN@STEPS the one taken nearest to so many steps.
@@ -67,14 +68,10 @@ def tournament(
     players = _players(opened, snapshots, include_random)
     count = checked_workers(workers, opened)
     stage = Stage.of(opened, levels, env, env_args)
-    agents = len(stage.layout.agents)
-    if agents < 2:
-        raise ConfigError(
-            f"{stage.source.path} has one agent: nobody meets there. Compare runs by macurr evaluate."
-        )
+    stage.check_meeting()
     check_players(players, stage.layout, stage.source.path)
     with claimed(out) as directory:
-        pairs = all_pairs(len(players), agents)
+        pairs = all_pairs(len(players), len(stage.sides))
         played = play(players, pairs, stage, workers=count, seed=seed, on_progress=on_progress)
         result = _result(players, pairs, played, stage, seed)
         if directory is not None:
@@ -132,7 +129,7 @@ def _result(
     return Tournament(
         env=stage.source.path,
         env_args=dict(stage.source.args),
-        agents=stage.layout.agents,
+        agents=stage.seats,
         levels=stage.levels,
         held_out=stage.held_out,
         described=stage.described,

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from macurr.errors import ConfigError
-from macurr.opponents import AgentPool
 from macurr.persistence import write_atomically
-from macurr.training.config import TrainConfig
-from macurr.training.envs import EnvSource
-from macurr.training.matches import Arena, seat_matches
-from macurr.training.opponents import RANDOM, PolicyBank
-from macurr.training.players import OpenRun, check_players
-from macurr.training.policy import PolicySpec
-from macurr.training.rundir import RunDir
-from macurr.training.scoring import Row, by_seat, outcomes, row_of, rows_table
-from macurr.training.session import probe
-from macurr.training.threads import bounded_threads
+from macurr.training.duels import all_pairs, checked_workers, play, play_together
+from macurr.training.players import RANDOM_PLAYER, OpenRun, Player, check_players
+from macurr.training.scoring import Row, Team, outcomes, row_of, rows_table, team_of, teams_table
+from macurr.training.stage import Stage
 
-__all__ = ["Evaluation", "Row", "evaluate"]
+__all__ = ["Evaluation", "Row", "Team", "evaluate"]
 
-_FINAL = -2
 _SEED_OFFSET = 1_000_003
 """Apart from the seeds of training, so that evaluating changes no run."""
 
@@ -44,13 +32,16 @@ class Evaluation:
     """What was played.
 
     Attributes:
-        rows: The final policy against each opponent, on held-out levels and from every seat.
+        rows: The final policy against each opponent, on held-out levels and from every seat. None where all agents
+            learned together (opponents "none").
         seeds: Number of held-out levels; the intervals count each once, for its seats are no independent games.
         first_seed: The first of them.
         snapshots: Ids of the snapshots in the matrix, oldest first.
         matrix: score of each snapshot (rows) against each (columns); None on the diagonal.
         matrix_seeds: Number of levels of each pair in the matrix.
-        agents: The environment's agents: the seats.
+        agents: The seats: the environment's agents, or their roles where those of a role play together.
+        teams: Where all agents learned together: the final policy, each snapshot before it and the random policy, as
+            all agents, on held-out levels.
     """
 
     rows: tuple[Row, ...]
@@ -60,6 +51,7 @@ class Evaluation:
     matrix: tuple[tuple[float | None, ...], ...]
     matrix_seeds: int
     agents: tuple[str, ...]
+    teams: tuple[Team, ...] = ()
 
     def row(self, opponent: str) -> Row:
         """The row of one opponent.
@@ -72,11 +64,23 @@ class Evaluation:
                 return row
         raise KeyError(opponent)
 
+    def team(self, name: str) -> Team:
+        """The row of one policy that played all agents.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for team in self.teams:
+            if team.name == name:
+                return team
+        raise KeyError(name)
+
     def table(self) -> str:
         """The rows as text."""
-        last = self.first_seed + self.seeds - 1
-        where = f"Final policy on held-out levels {self.first_seed} to {last}"
-        return rows_table(self.rows, self.agents, where)
+        where = f"held-out levels {self.first_seed} to {self.first_seed + self.seeds - 1}"
+        if self.teams:
+            return teams_table(self.teams, self.agents, f"Played on {where}")
+        return rows_table(self.rows, self.agents, f"Final policy on {where}")
 
     def to_json(self) -> str:
         """Everything as a JSON text."""
@@ -87,6 +91,7 @@ class Evaluation:
         """From `to_json`."""
         data = json.loads(text)
         data["rows"] = tuple(Row(**{**row, "seats": tuple(row["seats"])}) for row in data["rows"])
+        data["teams"] = tuple(Team(**{**team, "agents": tuple(team["agents"])}) for team in data["teams"])
         data["agents"] = tuple(data["agents"])
         data["snapshots"] = tuple(data["snapshots"])
         data["matrix"] = tuple(tuple(row) for row in data["matrix"])
@@ -105,84 +110,98 @@ def evaluate(path: str | os.PathLike[str], on_progress: Progress | None = None) 
         PoolError: a snapshot cannot be read, or is of another architecture than the run.
         MacurrError: the environment failed.
     """
-    run, config = RunDir.open(os.fspath(path))
-    with bounded_threads(config.threads):
-        return _evaluate(run, config, on_progress)
-
-
-def _evaluate(run: RunDir, config: TrainConfig, on_progress: Progress | None) -> Evaluation:
-    source = EnvSource(config.env, dict(config.env_args))
-    layout = probe(source)
-    pool = AgentPool(run.snapshots, create=False)
-    final = _final(run.policy)
-    own = OpenRun(run.path)
-    check_players([own.player(snapshot) for snapshot in (None, *pool.ids)], layout, source.path)
-    bank = PolicyBank(
-        PolicySpec.of(layout, config.model.hidden),
-        lambda i: final if i == _FINAL else pool.get(i),
-        capacity=256,
-    )
-    generator = torch.Generator().manual_seed(config.seed + _SEED_OFFSET)
-    arena = Arena(source, layout, bank, generator, 0 if config.transport == "local" else config.workers)
-    snapshots, agents, first = pool.ids, len(layout.agents), config.tasks.levels
-    # The newest snapshot is the final policy itself.
-    opponents = [RANDOM, *snapshots[:-1]]
-    seeds = range(first, first + config.evaluation.seeds)
-    games = seat_matches([(_FINAL, opponent) for opponent in opponents], seeds, agents)
-    pairs = [(i, j) for i in snapshots for j in snapshots if (i < j if agents == 2 else i != j)]
-    small = range(first, first + config.evaluation.matrix_seeds)
-    duels = seat_matches(pairs, small, agents)
-    total = len(games) + len(duels)
-    returns = arena.play(games, _shifted(on_progress, 0, total))
-    rows = [
-        _row(opponent, part, pool)
-        for opponent, part in zip(opponents, by_seat(returns, len(opponents), agents), strict=True)
-    ]
-    matrix = np.full((len(snapshots), len(snapshots)), np.nan)
-    if pairs:
-        between = arena.play(duels, _shifted(on_progress, len(games), total))
-        _fill(matrix, snapshots, pairs, by_seat(between, len(pairs), agents))
-    result = Evaluation(
-        rows=tuple(rows),
-        seeds=len(seeds),
-        first_seed=first,
-        snapshots=tuple(snapshots),
-        matrix=tuple(tuple(None if math.isnan(x) else float(x) for x in line) for line in matrix),
-        matrix_seeds=len(small),
-        agents=layout.agents,
-    )
-    write_atomically(run.evaluation, result.to_json().encode())
+    own = OpenRun(path)
+    if not own.finished:
+        raise ConfigError(
+            f"{own.directory.policy} is not there: the run has not been finished. Finish it by --resume first."
+        )
+    stage = Stage.of([own], own.config.evaluation.seeds)
+    # The newest snapshot of a finished run is the final policy itself.
+    players = [own.player(None), *(own.player(i) for i in own.past())]
+    check_players(players, stage.layout, stage.source.path)
+    together = own.config.opponents == "none" or len(stage.sides) < 2
+    result = (_as_teams if together else _against_others)(own, players, stage, on_progress)
+    write_atomically(own.directory.evaluation, result.to_json().encode())
     return result
 
 
-def _final(path: Path) -> Mapping[str, NDArray[Any]]:
-    try:
-        loaded: dict[str, NDArray[Any]] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error}): the run has not been finished. Finish it by --resume first."
-        ) from error
-    return loaded
+def _as_teams(
+    own: OpenRun, players: Sequence[Player], stage: Stage, on_progress: Progress | None
+) -> Evaluation:
+    everyone = [*players, RANDOM_PLAYER]
+    returns = play_together(
+        everyone, stage, workers=checked_workers(None, [own]), seed=_seed(own), on_progress=on_progress
+    )
+    return Evaluation(
+        rows=(),
+        seeds=len(stage.levels),
+        first_seed=stage.levels[0],
+        snapshots=(),
+        matrix=(),
+        matrix_seeds=0,
+        agents=stage.layout.agents,
+        teams=tuple(team_of(_name(p), p.steps, part) for p, part in zip(everyone, returns, strict=True)),
+    )
 
 
-def _row(opponent: int, played: NDArray[np.float64], pool: AgentPool) -> Row:
-    if opponent == RANDOM:
-        return row_of("random", None, played)
-    return row_of(f"snapshot {opponent}", int(pool.metadata(opponent)["steps"]), played)
+def _against_others(
+    own: OpenRun, players: Sequence[Player], stage: Stage, on_progress: Progress | None
+) -> Evaluation:
+    workers, seats = checked_workers(None, [own]), len(stage.sides)
+    opponents = [RANDOM_PLAYER, *players[1:]]
+    games = [(0, place) for place in range(1, len(opponents) + 1)]
+    # In the matrix the final policy is the newest of the snapshots.
+    past = [*players[1:], players[0]]
+    pairs = all_pairs(len(past), seats)
+    small = dataclasses.replace(stage, levels=stage.levels[: own.config.evaluation.matrix_seeds])
+    count = len(games) * len(stage.levels) * seats
+    total = count + len(pairs) * len(small.levels) * seats
+    played = play(
+        [players[0], *opponents],
+        games,
+        stage,
+        workers=workers,
+        seed=_seed(own),
+        on_progress=_shifted(on_progress, 0, total),
+    )
+    matrix = np.full((len(past), len(past)), np.nan)
+    if pairs:
+        between = play(
+            past,
+            pairs,
+            small,
+            workers=workers,
+            seed=_seed(own) + 1,
+            on_progress=_shifted(on_progress, count, total),
+        )
+        _fill(matrix, pairs, between)
+    return Evaluation(
+        rows=tuple(row_of(_name(p), p.steps, part) for p, part in zip(opponents, played, strict=True)),
+        seeds=len(stage.levels),
+        first_seed=stage.levels[0],
+        snapshots=tuple(own.pool.ids),
+        matrix=tuple(tuple(None if math.isnan(x) else float(x) for x in line) for line in matrix),
+        matrix_seeds=len(small.levels),
+        agents=stage.seats,
+    )
 
 
-def _fill(
-    matrix: NDArray[np.float64],
-    snapshots: Sequence[int],
-    pairs: Sequence[tuple[int, int]],
-    played: NDArray[np.float64],
-) -> None:
-    place = {snapshot: i for i, snapshot in enumerate(snapshots)}
+def _seed(own: OpenRun) -> int:
+    return own.config.seed + _SEED_OFFSET
+
+
+def _name(player: Player) -> str:
+    if player.run is None:
+        return "random"
+    return "final policy" if player.snapshot is None else f"snapshot {player.snapshot}"
+
+
+def _fill(matrix: NDArray[np.float64], pairs: Sequence[tuple[int, int]], played: NDArray[np.float64]) -> None:
     for (i, j), part in zip(pairs, played, strict=True):
         score = float(outcomes(part).mean())
-        matrix[place[i], place[j]] = score
-        if np.isnan(matrix[place[j], place[i]]):
-            matrix[place[j], place[i]] = 1.0 - score
+        matrix[i, j] = score
+        if np.isnan(matrix[j, i]):
+            matrix[j, i] = 1.0 - score
 
 
 def _shifted(on_progress: Progress | None, before: int, total: int) -> Progress | None:

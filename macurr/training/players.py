@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from macurr.errors import ConfigError, PoolError
+from macurr.errors import ConfigError, PoolError, StateError
 from macurr.opponents import AgentPool
 from macurr.training.envs import EnvSource
 from macurr.training.layout import Layout
+from macurr.training.mapping import PolicyMapping
+from macurr.training.opponents import policies_of
 from macurr.training.policy import Policy, PolicySpec
 from macurr.training.rundir import RunDir
 
@@ -57,6 +59,15 @@ class Player:
         if self.run is None:
             raise ConfigError(f"{self.name} has no parameters.")
         return self.run.weights(self.snapshot)
+
+    def casting(self, layout: Layout) -> tuple[int, ...]:
+        """The number of its policy that plays each agent of an environment."""
+        agents = layout.agents
+        return (0,) * len(agents) if self.run is None else self.run.casting(agents, self.snapshot)
+
+    def state_size(self, layout: Layout) -> int:
+        """Numbers that it remembers between steps."""
+        return 0 if self.run is None else PolicySpec.of(layout, self.run.config.model).actor_state_size
 
 
 RANDOM_PLAYER = Player("random", None, None, None)
@@ -191,6 +202,24 @@ class OpenRun:
             ) from error
         return loaded
 
+    def casting(self, agents: Sequence[str], snapshot: int | None) -> tuple[int, ...]:
+        """The number of the policy that plays each agent.
+
+        The run's mapping says it. Where that gives policies to agents by chance or by the number of the environment,
+        all agents are played by the policy that did best at the time, where the run noted it, and by the first
+        otherwise.
+        """
+        chosen = self.config.policies
+        if chosen.mapping in ("random", "env"):
+            return (self._best(snapshot),) * len(agents)
+        mapping = PolicyMapping(chosen.mapping, chosen.num_policies, agents, np.random.default_rng(0))
+        return tuple(mapping.for_evaluation(agent) for agent in agents)
+
+    def _best(self, snapshot: int | None) -> int:
+        if snapshot is None and self._ends_with_final():
+            snapshot = self.pool.latest
+        return 0 if snapshot is None else int(self.pool.metadata(snapshot).get("best", 0))
+
     def player(self, snapshot: int | None, label: str | None = None) -> Player:
         """One of its policies as a player."""
         name = label or self.label
@@ -235,25 +264,44 @@ def check_players(players: Sequence[Player], layout: Layout, name: str) -> None:
     Raises:
         PoolError: one cannot be read, or is of another architecture than its run says.
     """
-    wanted: dict[tuple[int, ...], dict[str, tuple[int, ...]]] = {}
+    wanted: dict[PolicySpec, dict[str, tuple[int, ...]]] = {}
     for player in players:
         if player.run is None:
             continue
-        hidden = player.run.config.model.hidden
-        if hidden not in wanted:
-            policy = Policy(PolicySpec.of(layout, hidden), torch.Generator())
-            wanted[hidden] = {key: tuple(tensor.shape) for key, tensor in policy.state_dict().items()}
-        found = {key: array.shape for key, array in player.weights().items()}
-        different = sorted(
-            k for k in found.keys() | wanted[hidden].keys() if found.get(k) != wanted[hidden].get(k)
-        )
-        if different:
-            key = different[0]
+        spec = PolicySpec.of(layout, player.run.config.model)
+        if spec not in wanted:
+            policy = Policy(spec, torch.Generator())
+            wanted[spec] = {key: tuple(tensor.shape) for key, tensor in policy.state_dict().items()}
+        found = _policies(player)
+        count = player.run.config.policies.num_policies
+        if len(found) != count:
             raise PoolError(
-                f"{player.name} is of another architecture than its run: {key!r} has the shape {found.get(key)}, and "
-                f"a policy of {name} with the hidden layers {list(hidden)} has {wanted[hidden].get(key)}. It was made "
-                "for another environment or with other layers: name a snapshot that the run itself took."
+                f"{player.name} holds {len(found)} policies, and its run has {count}. It was made by another run: name "
+                "a snapshot that the run itself took."
             )
+        for arrays in found:
+            _check_shapes(player, arrays, wanted[spec], spec, name)
+
+
+def _policies(player: Player) -> list[dict[str, NDArray[Any]]]:
+    try:
+        return policies_of(player.weights())
+    except StateError as error:
+        raise PoolError(f"{player.name} is no snapshot of policies: {error}") from error
+
+
+def _check_shapes(
+    player: Player, arrays: Weights, wanted: Mapping[str, tuple[int, ...]], spec: PolicySpec, name: str
+) -> None:
+    found = {key: array.shape for key, array in arrays.items()}
+    different = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
+    if different:
+        key = different[0]
+        raise PoolError(
+            f"{player.name} is of another architecture than its run: {key!r} has the shape {found.get(key)}, and "
+            f"a policy of {name} with the hidden layers {list(spec.hidden)} has {wanted.get(key)}. It was made "
+            "for another environment or with other layers: name a snapshot that the run itself took."
+        )
 
 
 def labels_of(runs: Sequence[OpenRun]) -> dict[Path, str]:

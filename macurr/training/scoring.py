@@ -8,8 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
-__all__ = ["Row", "by_seat", "outcomes", "row_of", "rows_table", "wilson"]
+__all__ = [
+    "Row",
+    "Team",
+    "by_seat",
+    "outcomes",
+    "row_of",
+    "rows_table",
+    "student_half",
+    "team_of",
+    "teams_table",
+    "wilson",
+]
 
 _MOST_SEATS, _WIDTH, _NAME = 3, 11, 13
 """Seats that a table has columns for, how wide they are, and the least width of names."""
@@ -30,7 +42,7 @@ class Row:
         low: Lower end of the score's 95 % interval.
         high: Upper end.
         mean_return: Mean return of the policy.
-        seats: Its score from each seat, in the order of the environment's agents.
+        seats: Its score from each seat: as each agent, or as each role where those of a role play together.
     """
 
     opponent: str
@@ -46,26 +58,34 @@ class Row:
     seats: tuple[float, ...]
 
 
-def by_seat(returns: NDArray[np.float64], pairs: int, agents: int) -> NDArray[np.float64]:
-    """Own return and the others' mean, from the returns of `seat_matches`.
+def by_seat(returns: NDArray[np.float64], pairs: int, sides: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Own return and the others', each a mean over agents, from the returns of `seat_matches`.
 
     Args:
-        returns: float64 (pairs * levels * A, A), as `Arena.play` gives them.
+        returns: float64 (pairs * levels * S, A), as `Arena.play` gives them.
         pairs: Number of pairs.
-        agents: Agents of the environment, A.
+        sides: The numbers of the agents of each side, S of them.
 
     Returns:
-        float64 (pairs, levels, A, 2).
+        float64 (pairs, levels, S, 2).
     """
-    table = returns.reshape(pairs, -1, agents, agents)
-    own = np.einsum("psaa->psa", table)
-    rest = (table.sum(axis=-1) - own) / max(agents - 1, 1)
-    return np.stack([own, rest], axis=-1)
+    agents = returns.shape[-1]
+    table = returns.reshape(pairs, -1, len(sides), agents)
+    members = np.zeros((len(sides), agents, 2))
+    for place, side in enumerate(sides):
+        members[place, list(side), 0] = 1.0
+    members[..., 1] = 1.0 - members[..., 0]
+    sums = np.einsum("pksa,saw->pksw", table, members)
+    played: NDArray[np.float64] = sums / np.maximum(members.sum(axis=1), 1.0)
+    return played
 
 
 def outcomes(played: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 for a win, 1/2 for a draw, 0 for a loss: (..., A) from own and others' returns (..., A, 2)."""
-    results: NDArray[np.float64] = (np.sign(played[..., 0] - played[..., 1]) + 1) / 2
+    """1 for a win, 1/2 for a draw, 0 for a loss: (..., S) from own and others' returns (..., S, 2)."""
+    own, rest = played[..., 0], played[..., 1]
+    # Means of equal numbers may differ in their last bit, and are a draw.
+    equal = np.isclose(own, rest, rtol=1e-9, atol=1e-9)
+    results: NDArray[np.float64] = np.where(equal, 0.5, (own > rest).astype(np.float64))
     return results
 
 
@@ -75,7 +95,7 @@ def row_of(opponent: str, steps: int | None, played: NDArray[np.float64]) -> Row
     Args:
         opponent: What to call it.
         steps: When it was taken.
-        played: float64 (levels, A, 2), own return and the others' mean.
+        played: float64 (levels, S, 2), own return and the others'.
     """
     outcome = outcomes(played)
     score = float(outcome.mean())
@@ -100,7 +120,7 @@ def rows_table(rows: Sequence[Row], agents: Sequence[str], played: str) -> str:
 
     Args:
         rows: One for each opponent.
-        agents: The environment's agents.
+        agents: The names of the seats.
         played: Who played where, for the line below.
     """
     width = max([_NAME, *(len(row.opponent) + 1 for row in rows)])
@@ -121,6 +141,76 @@ def rows_table(rows: Sequence[Row], agents: Sequence[str], played: str) -> str:
         + ("; the last columns are scores by seat." if shown else ".")
     )
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Team:
+    """A policy that plays all agents together.
+
+    Attributes:
+        name: "final policy", "snapshot <id>" or "random".
+        steps: Environment steps after which it was taken; None where nobody knows.
+        games: Number of games, one on each level.
+        mean_return: Mean return, over agents and levels.
+        low: Lower end of its 95 % interval over levels (Student's t).
+        high: Upper end.
+        agents: Mean return of each agent.
+    """
+
+    name: str
+    steps: int | None
+    games: int
+    mean_return: float
+    low: float
+    high: float
+    agents: tuple[float, ...]
+
+
+def team_of(name: str, steps: int | None, returns: NDArray[np.float64]) -> Team:
+    """The row of a policy that played all agents.
+
+    Args:
+        name: What to call it.
+        steps: When it was taken.
+        returns: float64 (levels, A).
+    """
+    each = returns.mean(axis=1)
+    mean = float(each.mean())
+    half = student_half(each)
+    return Team(name, steps, len(each), mean, mean - half, mean + half, tuple(returns.mean(axis=0).tolist()))
+
+
+def teams_table(teams: Sequence[Team], agents: Sequence[str], played: str) -> str:
+    """The rows of teams as text, with a column for each agent where there are few.
+
+    Args:
+        teams: One for each policy.
+        agents: The environment's agents.
+        played: Who played where, for the line below.
+    """
+    width = max([_NAME, *(len(team.name) + 1 for team in teams)])
+    shown = agents if 1 < len(agents) <= _MOST_SEATS else ()
+    seats = "".join(f"  {agent[:_WIDTH]:>{_WIDTH}}" for agent in shown)
+    head = f"{'all agents':<{width}}{'at step':>11}{'games':>7}{'return':>10}   {'95 % interval':<21}{seats}"
+    lines = [head.rstrip(), "-" * len(head.rstrip())]
+    for team in teams:
+        when = "-" if team.steps is None else f"{team.steps:,}"
+        interval = f"{team.low:.2f} to {team.high:.2f}"
+        each = "".join(f"  {value:>{_WIDTH}.2f}" for value in team.agents[: len(shown)])
+        line = (
+            f"{team.name:<{width}}{when:>11}{team.games:>7}{team.mean_return:>10.2f}   {interval:<21}{each}"
+        )
+        lines.append(line.rstrip())
+    lines.append(f"{played}. return: mean over agents and levels;\nintervals are over levels.")
+    return "\n".join(lines)
+
+
+def student_half(values: NDArray[np.float64]) -> float:
+    """Half of the 95 % interval of a mean by Student's t; infinite for a single value."""
+    if len(values) < 2:
+        return math.inf
+    spread = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(student.ppf(0.975, len(values) - 1)) * spread
 
 
 def wilson(rate: float, n: int, z: float = 1.959964) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from typing import Any
 from macurr.errors import ConfigError
 from macurr.training.envs import EnvSource
 from macurr.training.layout import Layout
+from macurr.training.mapping import side_names, sides_of
 from macurr.training.players import OpenRun
 from macurr.training.session import probe
 
@@ -27,12 +28,14 @@ class Stage:
         layout: How it is laid out.
         levels: The seeds to play.
         held_out: Whether no run was trained on any of them.
+        sides: The numbers of the agents of each side: those whom one player plays, against all others.
     """
 
     source: EnvSource
     layout: Layout
     levels: tuple[int, ...]
     held_out: bool
+    sides: tuple[tuple[int, ...], ...]
 
     @classmethod
     def of(
@@ -51,7 +54,8 @@ class Stage:
             env_args: Keywords for it; without `env`, keywords to change of the runs' own.
 
         Raises:
-            ConfigError: the runs play different environments, or the other one is of another shape.
+            ConfigError: the runs play different environments or other sides of it, or the environment named is of
+                another shape.
         """
         source = _common_source(runs) if env is None else EnvSource(env)
         if env_args:
@@ -61,7 +65,24 @@ class Stage:
             _check_shape(runs, source, layout)
         seen = max(run.config.tasks.levels for run in runs)
         played = _levels(levels, seen)
-        return cls(source, layout, played, min(played) >= seen)
+        return cls(source, layout, played, min(played) >= seen, _common_sides(runs, layout))
+
+    def check_meeting(self) -> None:
+        """Refuse an environment in which nobody meets.
+
+        Raises:
+            ConfigError: all its agents are one side.
+        """
+        if len(self.sides) < 2:
+            raise ConfigError(
+                f"All agents of {self.source.path} are one side: nobody meets there. Compare runs by "
+                "macurr evaluate RUN --against OTHER."
+            )
+
+    @property
+    def seats(self) -> tuple[str, ...]:
+        """The names of the sides."""
+        return side_names(self.layout.agents, self.sides)
 
     @property
     def described(self) -> str:
@@ -101,6 +122,17 @@ def _common_source(runs: Sequence[OpenRun]) -> EnvSource:
     return first.source
 
 
+def _common_sides(runs: Sequence[OpenRun], layout: Layout) -> tuple[tuple[int, ...], ...]:
+    found = {run.config.policies.sides: run.label for run in runs}
+    if len(found) > 1:
+        raise ConfigError(
+            "These runs were trained with different sides: "
+            + ", ".join(f"{label} with --sides {sides}" for sides, label in found.items())
+            + ". Name runs whose agents play together alike."
+        )
+    return sides_of(layout.agents, next(iter(found)))
+
+
 def _check_shape(runs: Sequence[OpenRun], source: EnvSource, layout: Layout) -> None:
     own: dict[str, Layout] = {}
     for run in runs:
@@ -115,7 +147,7 @@ def _check_shape(runs: Sequence[OpenRun], source: EnvSource, layout: Layout) -> 
 
 
 def _shape(layout: Layout) -> str:
-    kind = "actions" if layout.discrete else "coordinates of actions"
+    kind = "coordinates of actions" if layout.kind == "continuous" else "actions"
     each = layout.masks.sum(axis=1).tolist()
     return f"{len(layout.agents)} agents, rows of {layout.features} numbers, {each} {kind}"
 

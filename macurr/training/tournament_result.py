@@ -97,7 +97,7 @@ class Tournament:
     Attributes:
         env: Import path of the environment.
         env_args: Its keywords.
-        agents: Its agents: the seats.
+        agents: The seats: its agents, or their roles where those of a role play together.
         levels: The seeds that each pair played from every seat.
         held_out: Whether no run was trained on any of them.
         described: The levels in words.

@@ -11,18 +11,20 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from macurr.opponents import AgentPool
-from macurr.training import CurriculumConfig, ModelConfig, TrainConfig
+from macurr.training import TrainConfig
 from macurr.training.policy import Policy, PolicySpec
+from macurr.training.rundir import RunDir
 
 
 class Auction(ParallelEnv):
-    """Everyone names a number from 0 to 2 once, and is paid it."""
+    """Everyone names a number from 0 to 2 in each round, and is paid it."""
 
     metadata: ClassVar = {"name": "auction_v0"}
 
-    def __init__(self, agents=3):
-        self.possible_agents = [f"bidder_{i}" for i in range(agents)]
+    def __init__(self, agents=3, names=None, rounds=1):
+        self.possible_agents = list(names or [f"bidder_{i}" for i in range(agents)])
         self.agents = []
+        self.rounds = rounds
 
     def observation_space(self, agent):
         return spaces.Box(0, 1, (1,), np.float32)
@@ -32,14 +34,18 @@ class Auction(ParallelEnv):
 
     def reset(self, seed=None, options=None):
         self.agents = list(self.possible_agents)
+        self.left = self.rounds
         return {agent: np.zeros(1, np.float32) for agent in self.agents}, {agent: {} for agent in self.agents}
 
     def step(self, actions):
-        agents, self.agents = self.agents, []
+        agents = self.agents
+        self.left -= 1
+        if not self.left:
+            self.agents = []
         return (
             {agent: np.zeros(1, np.float32) for agent in agents},
             {agent: float(actions[agent]) for agent in agents},
-            dict.fromkeys(agents, True),
+            dict.fromkeys(agents, not self.left),
             dict.fromkeys(agents, False),
             {agent: {} for agent in agents},
         )
@@ -51,6 +57,11 @@ class Auction(ParallelEnv):
 AUCTION = "tests.support.tournaments:Auction"
 
 
+def by_parity(agent, env, episode, rng):
+    """A mapping: agents of even number are played by policy 0, the others by policy 1."""
+    return int(agent.rpartition("_")[2]) % 2
+
+
 def always(action, features, actions, hidden=(4,)):
     """The parameters of a policy that always chooses one action."""
     policy = Policy(PolicySpec(features, actions, "discrete", hidden), torch.Generator())
@@ -59,22 +70,42 @@ def always(action, features, actions, hidden=(4,)):
     return arrays
 
 
-def planted(folder, env, features, actions, action, *, hidden=(4,), env_args=None, past=()):
-    """A finished run whose final policy always chooses `action`, and whose snapshots those of `past`."""
-    folder.mkdir(parents=True)
-    config = TrainConfig(
+def several(actions, features, n):
+    """A snapshot of as many policies, each of which always chooses its action."""
+    return {
+        f"policy_{p}.{name}": array
+        for p, action in enumerate(actions)
+        for name, array in always(action, features, n).items()
+    }
+
+
+def planted(
+    folder, env, features, actions, action, *, hidden=(4,), env_args=None, past=(), noted=None, **settings
+):
+    """A finished run whose final policy always chooses `action`, and whose snapshots those of `past`.
+
+    Where an action is a list, each is that of one of several policies. `noted` is further metadata of the last one.
+    """
+    config = TrainConfig.of(
         env=env,
         env_args=env_args or {},
         transport="local",
         workers=1,
-        model=ModelConfig(hidden=hidden),
-        tasks=CurriculumConfig(levels=20),
+        hidden=hidden,
+        levels=20,
+        out=str(folder),
+        **settings,
     )
-    (folder / "config.json").write_text(config.to_json())
-    final = always(action, features, actions, hidden)
-    (folder / "policy.safetensors").write_bytes(safetensors.numpy.save(final))
-    pool = AgentPool(folder / "snapshots")
+    run = RunDir.create(config)
+
+    def snapshot(chosen):
+        if isinstance(chosen, list):
+            return several(chosen, features, actions)
+        return always(chosen, features, actions, hidden)
+
+    run.policy.write_bytes(safetensors.numpy.save(snapshot(action)))
+    pool = AgentPool(run.snapshots)
     for number, earlier in enumerate(past):
-        pool.add(always(earlier, features, actions, hidden), steps=100 * number)
-    pool.add(final, steps=100 * len(past))
+        pool.add(snapshot(earlier), steps=100 * number)
+    pool.add(snapshot(action), steps=100 * len(past), **(noted or {}))
     return folder

@@ -126,8 +126,8 @@ def test_cycles_are_clear_of_chance_and_named_once():
 
 
 def test_pairs():
-    assert all_pairs(3, agents=2) == [(0, 1), (0, 2), (1, 2)]
-    assert all_pairs(2, agents=3) == [(0, 1), (1, 0)]
+    assert all_pairs(3, sides=2) == [(0, 1), (0, 2), (1, 2)]
+    assert all_pairs(2, sides=3) == [(0, 1), (1, 0)]
 
 
 # --- trained runs --------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_nothing_stays_of_a_tournament_that_is_interrupted(shapes, tmp_path):
 
 def test_one_agent_meets_nobody(tmp_path):
     runs = [bidder(tmp_path / name, 1, agents=1) for name in ("one", "other")]
-    with pytest.raises(ConfigError, match="one agent"):
+    with pytest.raises(ConfigError, match="one side: nobody meets"):
         tournament(runs, levels=1)
 
 
