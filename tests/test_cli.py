@@ -52,7 +52,6 @@ BAD = {
     "a module without an environment": (["--env", "json"], "no parallel_env()"),
     "an empty path": (["--env", ""], "env=''"),
     "a path that is none": (["--env", "..x"], "cannot be imported"),
-    "turn-based": (["--env", "pettingzoo.classic.tictactoe_v3:env"], "turn-based (AEC)"),
     "single-agent": (["--env", HERE + "single_agent"], "single-agent Gymnasium environment"),
     "no environment": (["--env", HERE + "number"], "a builtins.int, not a PettingZoo ParallelEnv"),
     "nobody plays": (["--env", HERE + "Nobody"], "without agents"),
