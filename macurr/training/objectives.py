@@ -1,0 +1,148 @@
+"""What a population is ranked by: a number that says how a policy does, from the episodes it has played lately."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macurr.errors import ConfigError, StateError
+
+__all__ = [
+    "LEAST_EPISODES",
+    "RECENT",
+    "Objective",
+    "RecentEpisodes",
+    "Statistics",
+    "objective_of",
+    "objective_value",
+]
+
+RECENT = 100
+"""Episodes of a policy that its statistics are over."""
+LEAST_EPISODES = 10
+"""Episodes that a policy must have played since it was last replaced before it has an objective."""
+
+COLUMNS = ("learner_return", "outcome", "length", "level", "opponent")
+"""What is kept of an episode."""
+
+Statistics = Mapping[str, NDArray[np.float64]]
+"""A policy's last n episodes, oldest first, each array of shape (n,):
+
+- `learner_return`: undiscounted return of the agents that it played, their mean where there are several;
+- `outcome`: 1 where that was more than the others' mean, 0 where as much, -1 where less;
+- `length`: environment steps;
+- `level`: the number of the level;
+- `opponent`: the id of the snapshot that played the others, -1 where every agent learns.
+"""
+
+Objective = Callable[[Statistics], float]
+"""From a policy's statistics to how it does; the larger the better, and finite."""
+
+
+def win_rate(statistics: Statistics) -> float:
+    """The share of episodes won, draws counted half."""
+    return float((statistics["outcome"] + 1.0).mean() / 2.0)
+
+
+def learner_return(statistics: Statistics) -> float:
+    """The mean return."""
+    return float(statistics["learner_return"].mean())
+
+
+_NAMED: Mapping[str, Objective] = {"win_rate": win_rate, "learner_return": learner_return}
+
+
+def objective_of(name: str) -> Objective:
+    """The objective of a name, or the user's function at an import path "module:function".
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name in _NAMED:
+        return _NAMED[name]
+    module, _, path = name.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"pbt_objective={name!r} cannot be used ({error}): it must be one of {', '.join(_NAMED)}, or the import "
+            "path module:function of a function from a policy's statistics to a number."
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"pbt_objective={name!r} names {found!r}, which cannot be called. Name a function.")
+    objective: Objective = found
+    return objective
+
+
+def objective_value(name: str, objective: Objective, statistics: Statistics) -> float:
+    """What an objective says of a policy.
+
+    Raises:
+        ConfigError: the user's function failed, or gave something that is no finite number.
+    """
+    try:
+        value = float(objective(statistics))
+    except Exception as error:  # whatever the user's function raises
+        raise ConfigError(
+            f"pbt_objective={name!r} failed with {type(error).__name__}: {error}. It is called with arrays "
+            f"{', '.join(COLUMNS)} over a policy's last episodes, by name, and returns a number."
+        ) from error
+    if not math.isfinite(value):
+        raise ConfigError(
+            f"pbt_objective={name!r} gave {value!r}: it must give a finite number, larger for better."
+        )
+    return value
+
+
+class RecentEpisodes:
+    """The last episodes of each policy.
+
+    Args:
+        policies: Number of policies.
+    """
+
+    def __init__(self, policies: int) -> None:
+        self._episodes: list[deque[tuple[float, ...]]] = [deque(maxlen=RECENT) for _ in range(policies)]
+
+    def add(self, policy: int, **episode: float) -> None:
+        """Note an episode that a policy has played; the keywords are the names of `Statistics`."""
+        self._episodes[policy].append(tuple(float(episode[name]) for name in COLUMNS))
+
+    def of(self, *policies: int) -> dict[str, NDArray[np.float64]] | None:
+        """The statistics of one policy, or of several together; None while there are too few episodes of one."""
+        parts = [self._episodes[policy] for policy in policies]
+        if any(len(part) < LEAST_EPISODES for part in parts):
+            return None
+        rows = np.array([episode for part in parts for episode in part], np.float64)
+        return {name: rows[:, place] for place, name in enumerate(COLUMNS)}
+
+    def clear(self, policy: int) -> None:
+        """Forget what a policy has played: it is another one now."""
+        self._episodes[policy].clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything."""
+        return {"episodes": [np.array(own, np.float64).reshape(-1, len(COLUMNS)) for own in self._episodes]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`.
+
+        Raises:
+            StateError: it is of other policies; nothing is changed.
+        """
+        episodes = [np.asarray(own, np.float64) for own in state["episodes"]]
+        shaped = all(own.ndim == 2 and own.shape[1] == len(COLUMNS) for own in episodes)
+        if not shaped or len(episodes) != len(self._episodes):
+            raise StateError(
+                f"The state holds episodes of {len(episodes)} policies; there are {len(self._episodes)}. Resume the "
+                "run it belongs to."
+            )
+        self._episodes = [deque(map(tuple, own.tolist()), maxlen=RECENT) for own in episodes]

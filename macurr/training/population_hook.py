@@ -1,0 +1,312 @@
+"""Population-based training in a run: the policies of the run, the runs of a shared directory, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from macurr.curriculum import Curriculum
+from macurr.errors import StateError
+from macurr.training.config import TrainConfig
+from macurr.training.objectives import RecentEpisodes, objective_of, objective_value
+from macurr.training.population import Decision, Population
+from macurr.training.population_history import PopulationHistory
+from macurr.training.population_rules import BOUNDS, Bounds, Settings
+from macurr.training.population_runs import Outcome, RunMember
+from macurr.training.ppo import PPO
+from macurr.training.shared_population import SharedPopulation
+
+__all__ = ["PopulationHook", "PopulationLearner", "make_population"]
+
+_CURRICULUM = "curriculum/"
+"""What the names of the curriculum's options begin with among the settings of a run."""
+_WITHIN, _BETWEEN = 0x5EED, 0x5EEE
+"""Tell the generators of the two populations of one seed apart."""
+
+
+class PopulationLearner(Protocol):
+    """What a population asks of the learner."""
+
+    @property
+    def ppos(self) -> Sequence[PPO]:
+        """The learner of each policy."""
+
+    def replaced(self, policy: int) -> None:
+        """A policy's weights are another's now: what the old ones have played must not train them."""
+
+
+class PopulationHook:
+    """What the trainer calls after each update.
+
+    Policies of one run are compared with one another, and what is tuned are the learner's hyper-parameters of each.
+    Runs that share a directory are compared as wholes: with all their policies, and with the curriculum's tunable
+    options (`Curriculum.tunable_options`). Where a run has a population of its own policies as well, the learner's
+    hyper-parameters are tuned there alone.
+
+    A copy is of the weights, the statistics of normalisation and the optimiser's moments: the moments belong to the
+    place in weight space, and without them the first steps are those of a cold start. It does not take over the number
+    of steps, nor settings that are not tuned; nor the levels' scores and the pool, which the run goes on with.
+
+    Args:
+        config: The run's settings.
+        run: The run's directory.
+        learner: The learner.
+        curriculum: The curriculum, as the learner has it.
+
+    Raises:
+        ConfigError: the objective or the population's directory cannot be used.
+    """
+
+    def __init__(
+        self, config: TrainConfig, run: Path, learner: PopulationLearner, curriculum: Curriculum
+    ) -> None:
+        self._config = config.pbt
+        self._objective = objective_of(config.pbt.pbt_objective)
+        count = len(learner.ppos)
+        self.recent = RecentEpisodes(count)
+        self.history = PopulationHistory(run / "population.jsonl")
+        names = [name for name in BOUNDS if config.pbt.pbt_gamma or name != "gamma"]
+        self._names = [name for name in names if getattr(learner.ppos[0].settings, name) is not None]
+        self.within: Population | None = None
+        self.between: RunMember | None = None
+        if count > 1 and config.policies.mapping != "role":
+            rng = np.random.default_rng([config.seed, _WITHIN])
+            self.within = Population(count, config.pbt, [self._settings_of(ppo) for ppo in learner.ppos], rng)
+        if config.pbt.population is not None:
+            shared = SharedPopulation(config.pbt.population, run, _fingerprint(config))
+            self.between = RunMember(
+                shared,
+                config.pbt,
+                self._run_settings(learner, curriculum),
+                self._run_bounds(curriculum),
+                np.random.default_rng([config.seed, _BETWEEN, *shared.name.encode()]),
+            )
+
+    def note(self, policy: int, **episode: float) -> None:
+        """Take note of an episode that a policy has played.
+
+        Args:
+            policy: Which of the run's policies.
+            episode: Its numbers, by the names of `macurr.training.objectives.Statistics`.
+        """
+        self.recent.add(policy, **episode)
+
+    def after_update(
+        self, learner: PopulationLearner, curriculum: Curriculum, steps: int, update: int
+    ) -> list[str]:
+        """Hold the rounds that are due. Nothing may be training meanwhile.
+
+        Args:
+            learner: The learner.
+            curriculum: The curriculum, as the learner has it.
+            steps: Environment steps so far.
+            update: The number of the update.
+
+        Returns:
+            What was done, one sentence for each policy or run that changed.
+
+        Raises:
+            ConfigError: the user's objective failed.
+            OSError: the run's history cannot be written.
+        """
+        notes = self._round_of_policies(learner, steps, update)
+        return notes + self._round_of_runs(learner, curriculum, steps, update)
+
+    # The run's own policies
+
+    def _round_of_policies(self, learner: PopulationLearner, steps: int, update: int) -> list[str]:
+        if self.within is None or not self.within.due(steps):
+            return []
+        for policy in range(len(self.within)):
+            objective = self._measured(policy)
+            if objective is not None:
+                self.within.report(policy, objective, steps)
+        decisions = self.within.step(steps)
+        for decision in decisions:
+            self._carry_out(learner, decision)
+            self.history.add(_row("policies", update, steps, decision.member, decision, len(decisions)))
+        return [
+            note for decision in decisions for note in [_note(f"policy {decision.member}", decision)] if note
+        ]
+
+    def _carry_out(self, learner: PopulationLearner, decision: Decision) -> None:
+        ppo = learner.ppos[decision.member]
+        if decision.copy_from is not None:
+            _take_over(ppo, learner.ppos[decision.copy_from].state_dict())
+            learner.replaced(decision.member)
+            self.recent.clear(decision.member)
+        _set(ppo, decision.settings)
+
+    # The run among others
+
+    def _round_of_runs(
+        self, learner: PopulationLearner, curriculum: Curriculum, steps: int, update: int
+    ) -> list[str]:
+        if self.between is None or not self.between.due(steps):
+            return []
+        objective = self._measured(*range(len(learner.ppos)))
+        if objective is None:
+            return []
+        before = self._run_settings(learner, curriculum)
+        outcome = self.between.step(
+            objective, steps, before, lambda: {"policies": [ppo.state_dict() for ppo in learner.ppos]}
+        )
+        if outcome is None:
+            return []
+        self._follow(learner, curriculum, outcome)
+        name = self.between.shared.name
+        row = _row("runs", update, steps, name, outcome, outcome.members)
+        self.history.add(row)
+        self.between.record(row)
+        note = _note(f"the run {name}", outcome)
+        return [note] if note else []
+
+    def _follow(self, learner: PopulationLearner, curriculum: Curriculum, outcome: Outcome) -> None:
+        for policy, state in enumerate(outcome.state["policies"] if outcome.state else ()):
+            _take_over(learner.ppos[policy], state)
+            learner.replaced(policy)
+            self.recent.clear(policy)
+            if self.within is not None:
+                _set(learner.ppos[policy], _numbers(state["settings"], self._names))
+        if self.within is not None and outcome.state is not None:
+            self.within.adopt([self._settings_of(ppo) for ppo in learner.ppos])
+        own = {name: value for name, value in outcome.settings.items() if not name.startswith(_CURRICULUM)}
+        for ppo in learner.ppos:
+            _set(ppo, own)
+        options = {
+            name.removeprefix(_CURRICULUM): value
+            for name, value in outcome.settings.items()
+            if name.startswith(_CURRICULUM)
+        }
+        if options:
+            curriculum.set_options(**options)
+
+    # Inside
+
+    def _measured(self, *policies: int) -> float | None:
+        """How policies do, together; None while too few of their episodes are known."""
+        statistics = self.recent.of(*policies)
+        if statistics is None:
+            return None
+        return objective_value(self._config.pbt_objective, self._objective, statistics)
+
+    def _settings_of(self, ppo: PPO) -> dict[str, float]:
+        return {name: float(getattr(ppo.settings, name)) for name in self._names}
+
+    def _run_settings(self, learner: PopulationLearner, curriculum: Curriculum) -> dict[str, float]:
+        """What is tuned of the run as a whole."""
+        own = {} if self.within is not None else self._settings_of(learner.ppos[0])
+        present = curriculum.get_options()
+        tuned = {f"{_CURRICULUM}{name}": float(present[name]) for name in curriculum.tunable_options()}
+        return {**own, **tuned}
+
+    def _run_bounds(self, curriculum: Curriculum) -> dict[str, Bounds]:
+        tunable = curriculum.tunable_options()
+        return {**BOUNDS, **{f"{_CURRICULUM}{name}": Bounds(*bounds) for name, bounds in tunable.items()}}
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs; the learner and the curriculum keep the settings themselves."""
+        return {
+            "recent": self.recent.state_dict(),
+            "lines": self.history.lines,
+            "policies": None if self.within is None else self.within.state_dict(),
+            "runs": None if self.between is None else self.between.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`; what the histories say of later rounds is dropped.
+
+        Raises:
+            StateError: it is of another run; nothing is changed.
+            OSError: a history cannot be written.
+        """
+        parts: list[tuple[str, Any]] = [
+            ("recent", self.recent),
+            ("policies", self.within),
+            ("runs", self.between),
+        ]
+        if any((state.get(name) is None) != (part is None) for name, part in parts) or "lines" not in state:
+            raise StateError("This is the state of another population. Resume the run that it belongs to.")
+        before = self.state_dict()
+        try:
+            for name, part in parts:
+                if part is not None:
+                    part.load_state_dict(state[name])
+        except StateError:
+            for name, part in parts:
+                if part is not None:
+                    part.load_state_dict(before[name])
+            raise
+        self.history.cut(int(state["lines"]))
+
+
+def make_population(
+    config: TrainConfig, run: Path, learner: PopulationLearner, curriculum: Curriculum
+) -> PopulationHook | None:
+    """The population that a run's settings ask for; None where they ask for none.
+
+    Raises:
+        ConfigError: as for `PopulationHook`.
+    """
+    return PopulationHook(config, run, learner, curriculum) if config.pbt.pbt else None
+
+
+def _take_over(ppo: PPO, source: Mapping[str, Any]) -> None:
+    """Give a learner another's weights and moments; its settings and its count of steps stay."""
+    own = ppo.state_dict()
+    ppo.load_state_dict({**source, "settings": own["settings"], "sgd_steps": own["sgd_steps"]})
+
+
+def _numbers(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    """Those of another run's settings that it has switched on."""
+    return {name: settings[name] for name in names if settings[name] is not None}
+
+
+def _set(ppo: PPO, settings: Settings) -> None:
+    for name, value in settings.items():
+        setattr(ppo.settings, name, float(value))
+
+
+def _row(
+    scope: str, update: int, steps: int, member: int | str, what: Decision | Outcome, of: int
+) -> dict[str, Any]:
+    """A line of the history."""
+    return {
+        "scope": scope,
+        "update": update,
+        "steps": steps,
+        "member": member,
+        "rank": what.rank,
+        "of": of,
+        "objective": what.objective,
+        "copied_from": what.copy_from,
+        "settings": what.settings,
+    }
+
+
+def _note(who: str, what: Decision | Outcome) -> str | None:
+    """What became of a member in words; None where it stays as it is."""
+    said = [] if what.copy_from is None else [f"goes on with the weights of {what.copy_from}"]
+    said += [
+        f"{name} {what.before[name]:.4g} -> {value:.4g}"
+        for name, value in what.settings.items()
+        if value != what.before[name]
+    ]
+    if not said:
+        return None
+    return f"{who} (place {what.rank + 1}, objective {what.objective:.4g}): {', '.join(said)}"
+
+
+def _fingerprint(config: TrainConfig) -> str:
+    """What runs must have in common to exchange their policies, in words."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in sorted(config.env_args.items()))
+    policies = config.policies
+    return (
+        f"{config.env}({arguments}) ranked by {config.pbt.pbt_objective}, with {policies.num_policies} policies mapped "
+        f"by {policies.mapping}, and {config.model}"
+    )
