@@ -12,14 +12,26 @@ __all__ = ["add_command"]
 
 def add_command(commands: Any) -> None:
     """Add `macurr report`."""
-    text = "draw the report of a run again"
-    parser = commands.add_parser("report", help=text, description=text.capitalize() + ".")
+    parser = commands.add_parser(
+        "report",
+        help="write the report of a run on one HTML page",
+        description=(
+            "Write report.html of a run: how it learned, against whom, on which levels, with a match on each. The page "
+            "needs nothing but a browser. A run that is still going on, or was stopped, is shown as far as it came."
+        ),
+    )
     parser.add_argument("directory", metavar="RUN", help="the run's directory")
+    parser.add_argument(
+        "--films",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="play and film a match on each of the levels that mattered (default: on)",
+    )
     parser.set_defaults(command=_report)
 
 
 def _report(args: argparse.Namespace) -> int:
     from macurr.training import write_report
 
-    print(f"Report: {write_report(args.directory)}")
+    print(f"Report: {write_report(args.directory, films=args.films)}")
     return DONE

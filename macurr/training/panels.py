@@ -9,9 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from numpy.typing import NDArray
 
 from macurr.training.evaluation import Evaluation
+from macurr.training.reporting.record import History
+from macurr.training.reporting.series import Floats, smooth
+from macurr.training.reporting.teaching import most_played, top_share
+from macurr.training.reporting.words import short_steps
 
 __all__ = [
     "BLUE",
@@ -56,47 +59,57 @@ DUEL = LinearSegmentedColormap.from_list("duel", [LOSS, "#f6d9ce", "#ffffff", "#
 """Scores from 0 to 1, one half in white."""
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#f4f6f8", "#cfe3e6", "#6fb7bb", "#1c7f8c", "#10394e"])
 
-Floats = NDArray[np.float64]
 _MOST_LEVELS = 30
 
 
 def results(axes: Axes, metrics: Mapping[str, Floats]) -> None:
-    """Shares of wins, draws and losses against the pool, over training."""
-    _title(axes, "Against the pool", "share of training episodes; the pool grows stronger too")
+    """Shares of wins, draws and losses against the pool; returns where nobody wins or loses."""
     steps = metrics.get("steps", np.zeros(0))
+    if len(steps) and {"win", "draw", "loss"} <= metrics.keys():
+        _outcomes(axes, steps, metrics)
+    else:
+        _title(axes, "Return of the learner", "undiscounted, mean of the episodes of an update")
+        if len(steps) and "learner_return" in metrics:
+            _line(axes, steps, metrics["learner_return"], WIN, "return")
+        axes.grid(axis="y", color=FAINT)
     if len(steps):
-        won, drawn, lost = (_smooth(metrics[name]) for name in ("win", "draw", "loss"))
-        axes.stackplot(steps, won, drawn, lost, colors=[WIN, DRAW, LOSS], linewidth=0)
-        x = steps[0] + 0.97 * (steps[-1] - steps[0])
-        for name, middle, share in (
-            ("won", won[-1] / 2, won[-1]),
-            ("drawn", won[-1] + drawn[-1] / 2, drawn[-1]),
-            ("lost", 1 - lost[-1] / 2, lost[-1]),
-        ):
-            if share > 0.045:
-                colour = INK if name == "drawn" else "white"
-                axes.text(
-                    x, middle, f"{name} {share:.0%}", color=colour, ha="right", va="center", fontweight="bold"
-                )
-        axes.axhline(0.5, color="white", linewidth=0.9, linestyle=(0, (4, 3)))
         axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
-    axes.set_ylim(0, 1)
-    _percent(axes.yaxis)
     _steps(axes)
 
 
+def _outcomes(axes: Axes, steps: Floats, metrics: Mapping[str, Floats]) -> None:
+    _title(axes, "Against the pool", "share of training episodes; the pool grows stronger too")
+    won, drawn, lost = (smooth(metrics[name]) for name in ("win", "draw", "loss"))
+    axes.stackplot(steps, won, drawn, lost, colors=[WIN, DRAW, LOSS], linewidth=0)
+    x = steps[0] + 0.97 * (steps[-1] - steps[0])
+    for name, middle, share in (
+        ("won", won[-1] / 2, won[-1]),
+        ("drawn", won[-1] + drawn[-1] / 2, drawn[-1]),
+        ("lost", 1 - lost[-1] / 2, lost[-1]),
+    ):
+        if share > 0.045:
+            colour = INK if name == "drawn" else "white"
+            axes.text(
+                x, middle, f"{name} {share:.0%}", color=colour, ha="right", va="center", fontweight="bold"
+            )
+    axes.axhline(0.5, color="white", linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_ylim(0, 1)
+    _percent(axes.yaxis)
+
+
 def learning(axes: Axes, metrics: Mapping[str, Floats]) -> None:
-    """Entropy of the policy, explained variance of the critic, and divergence of the updates."""
+    """Entropy of the policy and explained variance of the critic."""
     _title(axes, "The learner", "how undecided the policy is, and what the critic foresees")
     steps = metrics.get("steps", np.zeros(0))
-    if len(steps):
+    if len(steps) and {"explained_variance", "entropy"} <= metrics.keys():
         _line(axes, steps, metrics["explained_variance"], BLUE, "explained variance")
-        axes.set_ylim(min(0.0, float(_smooth(metrics["explained_variance"])[2:].min(initial=0.0))), 1.0)
+        known = smooth(metrics["explained_variance"])[2:]
+        axes.set_ylim(min(0.0, float(np.nanmin(known, initial=0.0))), 1.0)
         right = axes.twinx()
         right.spines["right"].set_visible(True)
         _line(right, steps, metrics["entropy"], GOLD, "policy entropy (nats)")
-        low = min(0.0, float(metrics["entropy"].min()))
-        right.set_ylim(low, 1.25 * max(float(metrics["entropy"].max()), low + 0.1))
+        low = min(0.0, float(np.nanmin(metrics["entropy"], initial=0.0)))
+        right.set_ylim(low, 1.25 * max(float(np.nanmax(metrics["entropy"], initial=0.0)), low + 0.1))
         axes.tick_params(axis="y", colors=BLUE)
         right.tick_params(axis="y", colors="#a8741a")
         handles = [*axes.get_lines()[1::2], *right.get_lines()[1::2]]
@@ -113,7 +126,7 @@ def against_the_past(axes: Axes, evaluation: Evaluation) -> None:
         "The final policy against its past",
         "score and its 95 % interval; in colour where clear of one half",
     )
-    names = ["random" if row.steps is None else _short(row.steps) for row in evaluation.rows]
+    names = ["random" if row.steps is None else short_steps(row.steps) for row in evaluation.rows]
     places = np.arange(len(names))
     scores = np.array([row.score for row in evaluation.rows])
     reach = np.array([(row.score - row.low, row.high - row.score) for row in evaluation.rows]).T
@@ -134,14 +147,12 @@ def against_the_past(axes: Axes, evaluation: Evaluation) -> None:
     _percent(axes.yaxis)
 
 
-def level_scores(axes: Axes, history: Mapping[str, Any], score: str) -> None:
+def level_scores(axes: Axes, history: History | None, score: str) -> None:
     """Quantiles of the levels' scores over training."""
     _title(axes, "What the levels have to teach", f"latest score ({score}) of all levels seen, over training")
-    steps, past = history["steps"], np.asarray(history["past_scores"])
-    seen = [i for i in range(len(steps)) if np.isfinite(past[i]).any()]
-    if seen:
-        x = np.asarray(steps)[seen]
-        levels = np.array([np.nanquantile(past[i], [0.05, 0.25, 0.5, 0.75, 0.95, 0.99]) for i in seen]).T
+    if history is not None and len(history.known):
+        x = history.steps[history.known]
+        levels = np.nanquantile(history.scores[history.known], [0.05, 0.25, 0.5, 0.75, 0.95, 0.99], axis=1)
         axes.fill_between(x, levels[0], levels[4], color=WIN, alpha=0.16, linewidth=0, label="5 to 95 %")
         axes.fill_between(x, levels[1], levels[3], color=WIN, alpha=0.34, linewidth=0, label="25 to 75 %")
         axes.plot(x, levels[2], color=WIN, linewidth=2.2, label="median")
@@ -153,26 +164,22 @@ def level_scores(axes: Axes, history: Mapping[str, Any], score: str) -> None:
     _steps(axes)
 
 
-def levels_that_mattered(axes: Axes, history: Mapping[str, Any]) -> None:
+def levels_that_mattered(axes: Axes, history: History | None) -> None:
     """When the most played levels were played."""
-    plays = np.asarray(history["plays"])
-    most = np.argsort(-plays, kind="stable")[: min(_MOST_LEVELS, int((plays > 0).sum()))]
-    tenth = np.sort(plays)[::-1][: max(1, len(plays) // 10)].sum() / max(plays.sum(), 1)
+    most = np.zeros(0, np.int64) if history is None else most_played(history, _MOST_LEVELS)
+    share = 0.0 if history is None else top_share(history)
     _title(
         axes,
         "Levels that mattered",
-        f"the {len(most)} most played, by seed; the top tenth of all got {tenth:.0%} of play",
+        f"the {len(most)} most played, by seed; the top tenth of all got {share:.0%} of play",
     )
-    past, steps = np.asarray(history["past_plays"]), np.asarray(history["steps"])
-    if len(most) and len(steps) > 1:
-        counts = np.diff(past[:, most], axis=0, prepend=0).T
-        first = counts.argmax(axis=1)
-        order = np.lexsort((-plays[most], first))
-        edges = np.concatenate([[0], steps])
+    if history is not None and len(most) and len(history.steps) > 1:
+        counts = history.intervals[:, most].T
+        edges = np.concatenate([[0], history.steps])
         mesh = axes.pcolormesh(
-            edges, np.arange(len(most) + 1), counts[order], cmap=_HEAT, norm=PowerNorm(0.6), rasterized=True
+            edges, np.arange(len(most) + 1), counts, cmap=_HEAT, norm=PowerNorm(0.6), rasterized=True
         )
-        axes.set_yticks(np.arange(len(most)) + 0.5, [str(seed) for seed in most[order]], fontsize=7.5)
+        axes.set_yticks(np.arange(len(most)) + 0.5, [str(seed) for seed in most], fontsize=7.5)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.035, pad=0.02)
@@ -193,7 +200,7 @@ def result_matrix(axes: Axes, evaluation: Evaluation) -> None:
     matrix = np.array([[np.nan if x is None else x for x in row] for row in evaluation.matrix], np.float64)
     steps = {row.opponent: row.steps for row in evaluation.rows}
     known = [steps.get(f"snapshot {i}") for i in evaluation.snapshots]
-    names = ["final" if at is None else _short(at) for at in known]
+    names = ["final" if at is None else short_steps(at) for at in known]
     axes.set_facecolor("#eef1f4")
     axes.imshow(matrix, cmap=DUEL, vmin=0, vmax=1, aspect="auto")
     for i, line in enumerate(matrix):
@@ -219,32 +226,14 @@ def _title(axes: Axes, title: str, subtitle: str) -> None:
 def _line(axes: Axes, x: Floats, y: Floats, colour: str, label: str) -> None:
     """The numbers, faint, and their moving average."""
     axes.plot(x, y, color=colour, alpha=0.22, linewidth=1)
-    axes.plot(x, _smooth(y), color=colour, linewidth=2.2, label=label)
-
-
-def _smooth(values: Floats, share: float = 0.05) -> Floats:
-    """Centred moving average over a share of the run."""
-    width = max(1, int(len(values) * share)) | 1
-    kernel = np.ones(width)
-    weights = np.convolve(np.ones(len(values)), kernel, mode="same")
-    averages: Floats = np.convolve(values, kernel, mode="same") / weights
-    return averages if len(values) >= width else np.asarray(values, np.float64)
+    axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
 
 
 def _steps(axes: Axes) -> None:
     axes.set_xlabel("environment steps")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_steps(x)))
 
 
 def _percent(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}"))
-
-
-def _short(steps: float) -> str:
-    """A number of steps in few letters."""
-    if steps >= 1e6:
-        return f"{steps / 1e6:.3g}M"
-    if steps >= 1e4:
-        return f"{steps / 1e3:.0f}k"
-    return f"{steps / 1e3:.1f}k" if steps >= 1e3 else f"{steps:.0f}"

@@ -18,7 +18,6 @@ from macurr.training import (
     evaluate,
     resume,
     train,
-    write_report,
 )
 from macurr.training.rundir import read_csv
 
@@ -65,7 +64,7 @@ def test_a_run_over_worker_processes_leaves_everything_behind(tmp_path):
     )
     result = train(settings, Told())
     run = result.run
-    assert TrainConfig.from_json(run.config.read_text()) == settings
+    assert TrainConfig.from_yaml(run.config.read_text()) == settings
     rows = read_csv(run.metrics)
     assert rows["steps"] == [240.0 * i for i in range(1, 6)]
     assert np.isfinite(np.array(list(rows.values()))).all()
@@ -76,7 +75,7 @@ def test_a_run_over_worker_processes_leaves_everything_behind(tmp_path):
     assert [pool.metadata(i)["update"] for i in pool.ids] == [0, 2, 4, 5]
     final = load_state(run.checkpoint)["learner"]["policy"]
     assert all(np.array_equal(final[name], array) for name, array in pool.get(pool.latest).items())
-    assert run.report.read_bytes().startswith(b"\x89PNG")
+    assert run.picture.read_bytes().startswith(b"\x89PNG")
     assert list(run.tensorboard.glob("events*"))
     assert [row.opponent for row in result.evaluation.rows] == [
         "random",
@@ -168,7 +167,7 @@ def test_a_finished_run_can_be_made_longer(tmp_path):
     longer = resume(str(run.path), steps=480)
     assert longer.status.update == 4
     assert longer.run.path == run.path
-    assert TrainConfig.from_json(run.config.read_text()).steps == 480
+    assert TrainConfig.from_yaml(run.config.read_text()).steps == 480
 
 
 def test_minutes_end_a_run_too(tmp_path):
@@ -211,12 +210,10 @@ def test_a_failure_on_the_way_keeps_what_was_reached(tmp_path):
     assert resume(settings.out).status.update == 8
 
 
-def test_a_report_needs_an_evaluation(tmp_path):
+def test_an_evaluation_needs_a_finished_run(tmp_path):
     settings = config(tmp_path, steps=960)
     with pytest.raises(KeyboardInterrupt):
         train(settings, Stopping(1))
-    with pytest.raises(ConfigError, match="no evaluation"):
-        write_report(settings.out)
     with pytest.raises(ConfigError, match="not been finished"):
         evaluate(settings.out)
 
@@ -224,4 +221,4 @@ def test_a_report_needs_an_evaluation(tmp_path):
 def test_the_smallest_run_can_be_drawn(tmp_path):
     smallest = EvaluationConfig(seeds=1, matrix_seeds=1)
     run = train(config(tmp_path, env=RPS, steps=1, evaluation=smallest)).run
-    assert run.report.stat().st_size > 10_000
+    assert run.picture.stat().st_size > 10_000

@@ -1,0 +1,281 @@
+"""The charts of a report: each takes numbers and gives a `Chart`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from macurr.training.reporting.series import Floats, bounds, smooth, thin
+from macurr.training.reporting.svg import Axis, Canvas, axis
+from macurr.training.reporting.words import MISSING, number, percent, short_steps
+
+__all__ = [
+    "SERIES",
+    "Chart",
+    "Line",
+    "fan",
+    "histogram",
+    "lines",
+    "percents",
+    "spark",
+    "stack",
+    "steps_axis",
+]
+
+SERIES = ("blue", "gold", "win", "loss", "violet", "moss", "rose", "steel")
+"""Colours of curves that mean nothing by themselves, in the order in which they are given out."""
+
+Words = Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture for the page.
+
+    Attributes:
+        title: What it is about.
+        note: How to read it.
+        svg: The picture, as markup.
+        keys: (colour, name) of what it shows, for the legend; empty where the picture says it.
+        reading: What a pointer can read off it, as JSON; "" for nothing.
+        size: Its part of the page's width: "third", "half" or "whole".
+    """
+
+    title: str
+    note: str
+    svg: str
+    keys: tuple[tuple[str, str], ...] = ()
+    reading: str = ""
+    size: str = "half"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve.
+
+    Attributes:
+        name: What it is called.
+        values: Its numbers.
+        colour: A name of the palette.
+    """
+
+    name: str
+    values: Floats
+    colour: str
+
+
+def steps_axis(low: float, high: float, most: int = 7) -> Axis:
+    """An axis of environment steps."""
+    return axis(low, high, short_steps, most=most, title="environment steps")
+
+
+def percents(value: float) -> str:
+    """A share as a percentage, with as many digits as it needs."""
+    return percent(value, 0 if abs(value) >= 0.1 or value == 0 else 1)
+
+
+def lines(
+    title: str,
+    note: str,
+    steps: Floats,
+    curves: Sequence[Line],
+    *,
+    words: Words = number,
+    floor: float | None = None,
+    span: tuple[float, float] | None = None,
+    narrow: bool = False,
+) -> Chart:
+    """Curves over the steps of a run: the numbers faint, and their moving average.
+
+    Args:
+        title: What it is about.
+        note: How to read it.
+        steps: float64 (n,).
+        curves: The curves.
+        words: How to write their numbers.
+        floor: A number that the chart shows in any case.
+        span: The range of the chart; None for that of the numbers.
+        narrow: Whether it takes a third of the page's width only.
+    """
+    x = thin({"steps": steps})["steps"]
+    drawn = thin({str(i): curve.values for i, curve in enumerate(curves)})
+    averages = thin({str(i): smooth(curve.values) for i, curve in enumerate(curves)})
+    low, high = span or bounds(*(drawn if len(curves) == 1 else averages).values(), floor=floor)
+    canvas = Canvas(steps_axis(float(x[0]), float(x[-1]), 5 if narrow else 7), axis(low, high, words))
+    if narrow:
+        canvas.width, canvas.height = 410, 240
+    canvas.grid()
+    for name, curve in zip(drawn, curves, strict=True):
+        colour = f"var(--{curve.colour})"
+        if len(curves) <= 2:
+            canvas.path(x, drawn[name], stroke=colour, class_="raw")
+        canvas.path(x, averages[name], stroke=colour, class_="curve")
+    canvas.labels()
+    keys = tuple((curve.colour, curve.name) for curve in curves) if len(curves) > 1 else ()
+    label = f"{title}. " + "; ".join(_course(curve, words) for curve in curves)
+    said = [(curve.name, curve.colour, drawn[name], words) for name, curve in zip(drawn, curves, strict=True)]
+    size = "third" if narrow else "half"
+    return Chart(title, note, canvas.svg(label), keys, _reading(canvas, x, said), size)
+
+
+def stack(
+    title: str,
+    note: str,
+    steps: Floats,
+    parts: Sequence[Line],
+    *,
+    words: Words = percents,
+    top: float | None = 1.0,
+) -> Chart:
+    """Amounts on top of each other, over the steps of a run.
+
+    Args:
+        title: What it is about.
+        note: How to read it.
+        steps: float64 (n,).
+        parts: The amounts, from the bottom up.
+        words: How to write a number.
+        top: The end of the axis; None for the largest sum.
+    """
+    x = thin({"steps": steps})["steps"]
+    raw = thin({part.name: part.values for part in parts})
+    level = thin({part.name: smooth(part.values) for part in parts})
+    sums = np.cumsum([np.nan_to_num(level[part.name]) for part in parts], axis=0)
+    high = top if top is not None else bounds(sums, floor=0.0)[1]
+    canvas = Canvas(steps_axis(float(x[0]), float(x[-1])), axis(0.0, high, words))
+    below = np.zeros(len(x))
+    for part, above in zip(parts, sums, strict=True):
+        canvas.band(x, below, above, fill=f"var(--{part.colour})", class_="part")
+        below = above
+    canvas.grid()
+    canvas.labels()
+    label = f"{title}. " + "; ".join(_course(part, words) for part in parts)
+    said = [(part.name, part.colour, raw[part.name], words) for part in reversed(parts)]
+    keys = tuple((part.colour, part.name) for part in parts)
+    return Chart(title, note, canvas.svg(label), keys, _reading(canvas, x, said))
+
+
+def fan(title: str, note: str, steps: Floats, quantiles: Mapping[str, Floats]) -> Chart:
+    """The spread of many numbers over the steps of a run.
+
+    Args:
+        title: What it is about.
+        note: How to read it.
+        steps: float64 (n,).
+        quantiles: "5 %", "25 %", "median", "75 %", "95 %" and "99 %" of them, float64 (n,) each.
+    """
+    low, high = bounds(*quantiles.values(), floor=0.0)
+    canvas = Canvas(steps_axis(float(steps[0]), float(steps[-1])), axis(low, high, number))
+    canvas.grid()
+    for ends, shade in ((("5 %", "95 %"), 0.16), (("25 %", "75 %"), 0.3)):
+        canvas.band(steps, quantiles[ends[0]], quantiles[ends[1]], fill="var(--win)", fill_opacity=str(shade))
+    canvas.path(steps, quantiles["median"], stroke="var(--win)", class_="curve")
+    canvas.path(steps, quantiles["99 %"], stroke="var(--loss)", class_="curve thin")
+    canvas.labels()
+    keys = (("win", "median, middle half and middle 90 % of the levels"), ("loss", "highest 1 %"))
+    said = [
+        (name, "loss" if name == "99 %" else "win", values, number)
+        for name, values in reversed(list(quantiles.items()))
+    ]
+    label = f"{title}. Median {number(float(quantiles['median'][-1]))} at the end."
+    return Chart(title, note, canvas.svg(label), keys, _reading(canvas, steps, said))
+
+
+def histogram(title: str, note: str, samples: Sequence[Line], unit: str, bins: int = 36) -> Chart:
+    """How numbers are spread, at one time or at several.
+
+    Args:
+        title: What it is about.
+        note: How to read it.
+        samples: The numbers of each time; the last is filled.
+        unit: What they are.
+        bins: Number of bins.
+    """
+    known = [sample.values[np.isfinite(sample.values)] for sample in samples]
+    everything = np.concatenate(known)
+    low, high = float(min(everything.min(), 0.0)), float(np.quantile(everything, 0.995))
+    edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+    shares = [np.histogram(np.clip(v, edges[0], edges[-1]), edges)[0] / max(len(v), 1) for v in known]
+    top = max(float(share.max()) for share in shares)
+    canvas = Canvas(axis(edges[0], edges[-1], number, title=unit), axis(0.0, 1.08 * top, percents))
+    canvas.grid()
+    x = np.repeat(edges, 2)[1:-1]
+    for i, (sample, share) in enumerate(zip(samples, shares, strict=True)):
+        y, colour = np.repeat(share, 2), f"var(--{sample.colour})"
+        if i == len(samples) - 1:
+            canvas.band(x, np.zeros(len(x)), y, fill=colour, fill_opacity="0.25")
+        canvas.path(x, y, stroke=colour, class_="curve thin")
+    canvas.labels()
+    keys = tuple((sample.colour, sample.name) for sample in samples)
+    medians = "; ".join(
+        f"{s.name}: median {number(float(np.median(v)))}" for s, v in zip(samples, known, strict=True)
+    )
+    return Chart(title, note, canvas.svg(f"{title}. {medians}."), keys)
+
+
+def spark(steps: Floats, scores: Floats, plays: Floats, label: str) -> str:
+    """A level's score over the run as a small line, above bars of how often it was played.
+
+    Args:
+        steps: float64 (n,).
+        scores: float64 (n,), not a number where it was not known.
+        plays: float64 (n,), episodes since the step before.
+        label: What it shows.
+    """
+    low, high = bounds(scores, floor=0.0)
+    canvas = Canvas(
+        Axis(0.0, float(steps[-1]) or 1.0, (), ()),
+        Axis(low, high, (), ()),
+        width=300,
+        height=64,
+        left=2,
+        right=2,
+        top=4,
+        bottom=18,
+    )
+    highest = max(float(plays.max()), 1.0)
+    starts = np.concatenate([[0.0], steps[:-1]])
+    for left, right, played in zip(canvas.at_x(starts), canvas.at_x(steps), plays, strict=True):
+        if played:
+            height = 14.0 * float(played) / highest
+            canvas.add(
+                "rect",
+                x=float(left),
+                width=max(float(right - left) - 0.6, 0.6),
+                y=64 - height,
+                height=height,
+                fill="var(--steel)",
+            )
+    canvas.path(steps, scores, stroke="var(--win)", class_="curve thin")
+    return canvas.svg(label)
+
+
+def _course(line: Line, words: Words) -> str:
+    """From where to where a line goes, in words."""
+    known = smooth(line.values)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return f"{line.name}: no numbers"
+    return f"{line.name}: from {words(float(known[0]))} to {words(float(known[-1]))}"
+
+
+def _reading(canvas: Canvas, x: Floats, series: Sequence[tuple[str, str, Floats, Words]]) -> str:
+    """What the page's script needs to tell the numbers under a pointer."""
+    data: dict[str, Any] = {
+        "at": [round(float(place), 1) for place in canvas.at_x(x)],
+        "box": [canvas.left, canvas.top, canvas.width - canvas.right, canvas.height - canvas.bottom],
+        "head": [f"{float(step):,.0f} steps" for step in x],
+        "rows": [
+            {
+                "name": name,
+                "colour": colour,
+                "said": [words(float(value)) if np.isfinite(value) else MISSING for value in values],
+            }
+            for name, colour, values, words in series
+        ],
+    }
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)

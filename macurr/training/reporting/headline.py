@@ -1,0 +1,125 @@
+"""The head of the page: the run in one sentence and a few numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from macurr.training.evaluation import Evaluation, Row
+from macurr.training.reporting.record import Record
+from macurr.training.reporting.section import Tile
+from macurr.training.reporting.series import smooth
+from macurr.training.reporting.words import count, number, percent, plural, short_name, span
+
+__all__ = ["METHODS", "RIVALS", "benchmarks", "state_of", "summary", "tiles", "title_of"]
+
+METHODS = {
+    "plr": "prioritized level replay",
+    "dr": "uniform levels",
+    "joint": "levels and opponents drawn together",
+}
+RIVALS = {
+    "pfsp": "prioritized fictitious self-play",
+    "fsp": "fictitious self-play",
+    "self": "self-play against the latest self",
+    "none": "all agents learning together",
+}
+
+
+def title_of(record: Record) -> str:
+    """What the run is called: its environment."""
+    return short_name(record.config.env)
+
+
+def summary(record: Record) -> str:
+    """What was trained, how long, and what came of it, in a sentence or two."""
+    config = record.config
+    trained = (
+        f"PPO with {METHODS.get(config.curriculum, config.curriculum)} and "
+        f"{RIVALS.get(config.opponents, config.opponents)}, trained for {count(record.steps)} environment steps"
+    )
+    if record.seconds:
+        trained += f" in {span(record.seconds)}"
+    return f"{trained}. {_outcome(record)}"
+
+
+def _outcome(record: Record) -> str:
+    evaluation = record.evaluation
+    if evaluation is not None and evaluation.rows:
+        said = [f"{percent(row.score, 1)} against {name}" for name, row in benchmarks(evaluation)]
+        whose = "The final policy" if record.evaluated else "Its policy, when it was last evaluated,"
+        levels = plural(evaluation.seeds, "level")
+        return f"{whose} scores {' and '.join(said)} on {levels} that it had never seen."
+    won, drawn = record.column("win"), record.column("draw")
+    if won is not None and drawn is not None:
+        rate = float(smooth(won + drawn / 2)[-1])
+        return f"It has not been evaluated; against its pool it scores {percent(rate)} at this point."
+    returns = record.column("learner_return")
+    if returns is None:
+        return ""
+    course = smooth(returns)
+    return f"The mean return of its episodes went from {number(float(course[0]))} to {number(float(course[-1]))}."
+
+
+def benchmarks(evaluation: Evaluation) -> list[tuple[str, Row]]:
+    """The opponents that stand for the start: chance, and the first snapshot of the run."""
+    rows = {row.opponent: row for row in evaluation.rows}
+    first = next((row for row in evaluation.rows if row.opponent != "random"), None)
+    found = [("random play", rows["random"])] if "random" in rows else []
+    return [*found, *([("its first snapshot", first)] if first is not None else [])]
+
+
+def state_of(record: Record) -> str:
+    """What to say of a run that is not over; "" for one that is."""
+    if record.evaluated:
+        return ""
+    done = record.done
+    where = (
+        f"{percent(done)} of it are done"
+        if done is not None and done < 1
+        else "it was not brought to its end"
+    )
+    return (
+        f"This run has not finished: {where}. The page shows what there was after update {record.updates:,}; "
+        "macurr report draws it again, and macurr train --resume goes on with a run that was stopped."
+    )
+
+
+def tiles(record: Record) -> list[Tile]:
+    """The numbers that matter."""
+    rate = record.steps / record.seconds if record.seconds else float("nan")
+    found = [*_score_tiles(record)]
+    found.append(
+        Tile(record.steps, count(record.steps), "environment steps", f"{count(record.updates)} updates")
+    )
+    if record.seconds:
+        found.append(
+            Tile(record.seconds, span(record.seconds), "of training", f"{count(rate)} steps a second")
+        )
+    history = record.history
+    if history is not None:
+        seen = int((history.total > 0).sum())
+        found.append(Tile(seen, count(seen), "levels played", f"of {count(len(history.total))}"))
+    lag = record.column("lag_mean")
+    if lag is not None:
+        mean = float(np.nanmean(lag))
+        found.append(Tile(mean, number(mean), "gradient steps of lag", "mean over the run"))
+    found.append(Tile(len(record.snapshots), count(len(record.snapshots)), "snapshots in the pool"))
+    return found
+
+
+def _score_tiles(record: Record) -> list[Tile]:
+    evaluation = record.evaluation
+    if evaluation is not None and evaluation.rows:
+        return [
+            Tile(row.score, percent(row.score, 1), f"against {name}", _interval(row))
+            for name, row in benchmarks(evaluation)
+        ]
+    returns = record.column("learner_return")
+    if returns is None:
+        return []
+    last = float(returns[-1])
+    return [Tile(last, number(last), "return of the learner", "last update")]
+
+
+def _interval(row: Row) -> str:
+    return f"95 % interval {100 * row.low:.0f} to {percent(row.high)}"

@@ -1,0 +1,220 @@
+"""Which levels mattered? A gallery: each level's first picture, its course, and a match on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from macurr.errors import MacurrError
+from macurr.opponents import AgentPool
+from macurr.training.envs import EnvSource
+from macurr.training.layout import Layout
+from macurr.training.matches import Arena, Matches
+from macurr.training.opponents import PolicyBank
+from macurr.training.policy import PolicySpec
+from macurr.training.reporting.charts import spark
+from macurr.training.reporting.films import Film, Reel, filming, with_pictures
+from macurr.training.reporting.record import History, Record
+from macurr.training.reporting.section import Card, Section
+from macurr.training.reporting.series import Floats
+from macurr.training.reporting.teaching import top_share
+from macurr.training.reporting.words import number, percent, plural, short_steps
+from macurr.training.session import probe
+
+__all__ = ["chosen_levels", "levels_section"]
+
+_CARDS = 6
+_SEED_OFFSET = 2_000_003
+"""Apart from the seeds of training and of evaluation."""
+
+
+@dataclass(frozen=True)
+class _Show:
+    """The matches of the gallery.
+
+    Attributes:
+        agents: The environment's agents; () where nothing was played.
+        returns: Returns of each agent by level.
+        films: The films by level.
+        why: Why there are no films, "" where there are.
+    """
+
+    agents: tuple[str, ...] = ()
+    returns: Mapping[int, Floats] = field(default_factory=dict)
+    films: Mapping[int, Film] = field(default_factory=dict)
+    why: str = ""
+
+
+def levels_section(record: Record, *, films: bool = True) -> Section:
+    """The levels that mattered.
+
+    Args:
+        record: The run.
+        films: Whether to play and film a match on each.
+    """
+    title, history = "Which levels mattered?", record.history
+    if history is None or not history.total.any():
+        note = "Nothing is known of single levels yet: the run has no readable checkpoint with a history."
+        return Section("levels", title, notes=(note,))
+    levels = chosen_levels(history, record.config.curriculum)
+    opponents = {level: _opponent(record, history, level) for level in levels}
+    show = _play(record, opponents) if films else _Show(why="none were asked for")
+    cards = tuple(_card(record, history, level, opponents[level], show) for level in levels)
+    notes = (f"There are no pictures of the levels: {show.why}.",) if show.why else ()
+    return Section("levels", title, _lead(record, history, show), cards=cards, notes=notes)
+
+
+def chosen_levels(history: History, curriculum: str, most: int = _CARDS) -> list[int]:
+    """The levels that mattered most: the most played, or where all are played alike those of the highest scores.
+
+    Args:
+        history: The levels over time.
+        curriculum: The run's curriculum.
+        most: How many.
+    """
+    plays = history.total
+    if curriculum == "dr":
+        known = np.isfinite(history.scores)
+        sums = np.where(known, history.scores, 0.0).sum(axis=0)
+        rank = np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), -np.inf)
+    else:
+        rank = plays.astype(np.float64)
+    order = np.lexsort((np.arange(len(plays)), -rank))
+    return [int(level) for level in order[:most] if plays[level] > 0]
+
+
+def _lead(record: Record, history: History, show: _Show) -> str:
+    if record.config.curriculum == "dr":
+        said = ["Levels were drawn uniformly, so these are the ones whose scores were highest over the run."]
+    else:
+        said = [
+            f"The most played levels of the run; the most played tenth of all got {percent(top_share(history))} of "
+            "the episodes."
+        ]
+    if show.returns:
+        policy = "final" if record.evaluated else "newest"
+        said.append(
+            f"On each, the {policy} policy plays one match as it was trained, by chance and not greedily"
+        )
+        rival = ", against the newest snapshot of the time at which the level was played most"
+        said[-1] += f"{rival if _rivals(record) else ''}."
+    return " ".join(said)
+
+
+def _rivals(record: Record) -> bool:
+    """Whether somebody is played by the past."""
+    return record.config.opponents != "none"
+
+
+def _peak(history: History, level: int) -> int:
+    """The interval in which a level was played most."""
+    return int(history.intervals[:, level].argmax())
+
+
+def _opponent(record: Record, history: History, level: int) -> int | None:
+    """The newest snapshot of the time at which a level was played most, of those that are left; None for none."""
+    if not record.snapshots:
+        return None
+    peak = _peak(history, level)
+    began = history.steps[peak - 1] if peak else 0.0
+    known = [snapshot for snapshot in record.snapshots if snapshot.steps <= began]
+    return (known[-1] if known else record.snapshots[0]).id
+
+
+# Matches
+
+
+def _play(record: Record, opponents: Mapping[int, int | None]) -> _Show:
+    """One match on each level, filmed where the environment draws."""
+    if not record.snapshots:
+        return _Show(why="the run has no snapshot that could play")
+    source = EnvSource(record.config.env, dict(record.config.env_args))
+    try:
+        filmed = with_pictures(source)
+        if isinstance(filmed, str):
+            return _without(record, source, opponents, f"{filmed}")
+        with filming(filmed) as (camera, reels):
+            agents, returns = _matches(record, camera, opponents)
+        return _developed(agents, returns, reels)
+    except MacurrError as error:
+        return _Show(why=f"the match could not be played ({str(error).splitlines()[0]})")
+
+
+def _without(record: Record, source: EnvSource, opponents: Mapping[int, int | None], why: str) -> _Show:
+    agents, returns = _matches(record, source, opponents)
+    return _Show(agents, returns, why=why)
+
+
+def _developed(agents: tuple[str, ...], returns: Mapping[int, Floats], reels: Sequence[Reel]) -> _Show:
+    films = {reel.seed: Film.of(reel) for reel in reels if reel.seed is not None and reel.frames}
+    failed = next((reel.failure for reel in reels if reel.failure), "")
+    why = f"drawing failed with {failed}" if failed and not films else ""
+    return _Show(agents, returns, films, why)
+
+
+@torch.no_grad()
+def _matches(
+    record: Record, source: EnvSource, opponents: Mapping[int, int | None]
+) -> tuple[tuple[str, ...], dict[int, Floats]]:
+    """Play them: the newest policy in the first seat, the opponent in the others."""
+    layout = probe(source)
+    levels = list(opponents)
+    newest = record.snapshots[-1].id
+    players = np.full((len(levels), len(layout.agents)), newest, np.int64)
+    if _rivals(record):
+        players[:, 1:] = np.array([opponents[level] for level in levels], np.int64)[:, None]
+    played = _arena(record, source, layout).play(Matches(players, np.array(levels, np.int64)))
+    return layout.agents, dict(zip(levels, played, strict=True))
+
+
+def _arena(record: Record, source: EnvSource, layout: Layout) -> Arena:
+    config = record.config
+    pool = AgentPool(record.directory.snapshots, create=False)
+    bank = PolicyBank(PolicySpec.of(layout, config.model), pool.get)
+    return Arena(source, layout, bank, torch.Generator().manual_seed(config.seed + _SEED_OFFSET), 0)
+
+
+# Cards
+
+
+def _card(record: Record, history: History, level: int, opponent: int | None, show: _Show) -> Card:
+    plays = int(history.total[level])
+    scores = history.scores[:, level]
+    known = scores[np.isfinite(scores)]
+    peak = _peak(history, level)
+    began = history.steps[peak - 1] if peak else 0.0
+    busiest = f"{short_steps(began)} to {short_steps(history.steps[peak])} steps"
+    facts = [("episodes", f"{plays:,}"), ("busiest", busiest)]
+    if len(known):
+        score = f"{number(float(known[-1]))} now, {number(float(known.max()))} at most"
+        facts.append((f"score ({record.config.tasks.score})", score))
+    label = (
+        f"Level {level}: its score over the run as a line, its episodes as bars; {plural(plays, 'episode')}."
+    )
+    picture = spark(history.steps, scores, history.intervals[:, level].astype(np.float64), label)
+    players, result = _told(record, level, opponent, show)
+    return Card(level, plays, tuple(facts), picture, show.films.get(level), players, result)
+
+
+def _told(record: Record, level: int, opponent: int | None, show: _Show) -> tuple[tuple[str, ...], str]:
+    """Who played the match, and what came of it."""
+    returns = show.returns.get(level)
+    if returns is None:
+        return (), ""
+    own = "the final policy" if record.evaluated else "the newest policy"
+    if not _rivals(record) or len(show.agents) == 1:
+        return (f"all by {own}",), f"mean return {number(float(returns.mean()))}"
+    other = _named(record, opponent)
+    rest = show.agents[1] if len(show.agents) == 2 else "the others"
+    mine, theirs = float(returns[0]), float(returns[1:].mean())
+    verdict = "won" if mine > theirs else "lost" if mine < theirs else "drawn"
+    result = f"{verdict}: return {number(mine)} against {number(theirs)}"
+    return (f"{show.agents[0]}: {own}", f"{rest}: {other}"), result
+
+
+def _named(record: Record, snapshot: int | None) -> str:
+    steps = None if snapshot is None else record.steps_of(snapshot)
+    return "a snapshot" if steps is None else f"the snapshot of {short_steps(steps)} steps"

@@ -1,0 +1,213 @@
+"""The charts of single results: points with their intervals, matrices and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macurr.training.reporting.charts import Chart, percents, steps_axis
+from macurr.training.reporting.series import Floats, bounds
+from macurr.training.reporting.svg import Axis, Canvas, axis, element
+from macurr.training.reporting.words import count, number, percent, short_steps
+
+__all__ = ["Point", "level_map", "matrix", "matrix_height", "ratings", "scores"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A result with its 95 % interval.
+
+    Attributes:
+        name: What it is of.
+        value: The result.
+        low: Lower end.
+        high: Upper end.
+        at: Environment steps that it belongs to; None for none.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    at: float | None = None
+
+
+def scores(title: str, note: str, points: Sequence[Point], under: str, *, height: float = 290) -> Chart:
+    """Scores from 0 to 1 side by side, in colour where the interval is clear of one half.
+
+    Args:
+        title: What it is about.
+        note: How to read it.
+        points: The scores.
+        under: What the names are.
+        height: Units of the view box.
+    """
+    places = tuple(float(i) for i in range(len(points)))
+    low = min(0.3, *(point.low - 0.04 for point in points))
+    canvas = Canvas(
+        Axis(-0.6, len(points) - 0.4, places, tuple(point.name for point in points), under),
+        axis(max(low, 0.0), 1.05, percents, most=8),
+        height=height,
+    )
+    canvas.grid()
+    half = float(canvas.at_y(0.5))
+    canvas.add("line", class_="even", x1=canvas.left, x2=canvas.width - canvas.right, y1=half, y2=half)
+    for place, point in zip(canvas.at_x(places), points, strict=True):
+        colour = "win" if point.low > 0.5 else "loss" if point.high < 0.5 else "steel"
+        _point(canvas, float(place), point, colour, percent(point.value, 1))
+        canvas.text(
+            float(place), float(canvas.at_y(point.high)) - 7, percent(point.value), class_="mark middle"
+        )
+    canvas.labels()
+    said = "; ".join(f"{p.name}: {percent(p.value)}" for p in points)
+    return Chart(title, note, canvas.svg(f"{title}. {said}."))
+
+
+def ratings(title: str, note: str, points: Sequence[Point], end: float) -> Chart:
+    """Ratings over the steps at which their players were taken.
+
+    Args:
+        title: What it is about.
+        note: How to read it.
+        points: The ratings, in order of their steps.
+        end: Steps at the end of the axis.
+    """
+    low, high = bounds([p.low for p in points], [p.high for p in points])
+    canvas = Canvas(steps_axis(0.0, end), axis(low, high, count), height=290)
+    canvas.grid()
+    xs, ys = np.array([p.at for p in points], np.float64), np.array([p.value for p in points])
+    canvas.path(xs, ys, stroke="var(--blue)", class_="curve thin")
+    for x, point in zip(canvas.at_x(xs), points, strict=True):
+        _point(canvas, float(x), point, "blue", f"{point.value:.0f}")
+    canvas.labels()
+    said = "; ".join(f"{p.name}: {p.value:.0f}" for p in points)
+    return Chart(title, note, canvas.svg(f"{title}. {said}."))
+
+
+def _point(canvas: Canvas, x: float, point: Point, colour: str, said: str) -> None:
+    """A dot and its interval, with the numbers for a pointer."""
+    low, middle, high = canvas.at_y([point.low, point.value, point.high])
+    fill = f"var(--{colour})"
+    interval = [point.low, point.high]
+    ends = [percent(v) for v in interval] if point.high <= 1 else [f"{v:.0f}" for v in interval]
+    canvas.add(
+        "g",
+        element("title", escape(f"{point.name}: {said} (95 %: {ends[0]} to {ends[1]})")),
+        element("line", x1=x, x2=x, y1=float(low), y2=float(high), stroke=fill, class_="interval"),
+        element("circle", cx=x, cy=float(middle), r=4.5, fill=fill, class_="dot"),
+    )
+
+
+def matrix(title: str, note: str, names: Sequence[str], values: Floats) -> Chart:
+    """Scores of rows against columns, 0 to 1; what is no number stays empty."""
+    n = len(names)
+    cell = _side(n)
+    left, top = 66.0, 30.0
+    parts = []
+    for i in range(n):
+        y = top + i * cell
+        parts.append(_label(left - 8, y + cell / 2 + 4, names[i], "tick end"))
+        parts.append(_label(left + (i + 0.5) * cell, top - 10, names[i], "tick middle"))
+        for j in range(n):
+            parts.append(_cell(left + j * cell, y, cell, float(values[i, j]), (names[i], names[j])))
+    width, height = left + n * cell + 4, top + n * cell + 4
+    known = int(np.isfinite(values).sum())
+    svg = element(
+        "svg",
+        *parts,
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        role="img",
+        aria_label=f"{title}. {known} scores of {n} players against each other.",
+        style=f"max-width:{max(width, 260):.0f}px",
+    )
+    return Chart(title, note, svg)
+
+
+def matrix_height(n: int) -> float:
+    """Units that a matrix of so many players is high."""
+    return 34.0 + n * _side(n)
+
+
+def _side(n: int) -> float:
+    """Units of a cell's side."""
+    return min(44.0, 520.0 / n)
+
+
+def _label(x: float, y: float, said: str, kind: str) -> str:
+    return element("text", escape(said), x=x, y=y, class_=kind)
+
+
+def _cell(x: float, y: float, size: float, value: float, names: tuple[str, str]) -> str:
+    """A square in the winner's colour, the stronger the clearer."""
+    box = {"x": x + 1, "y": y + 1, "width": size - 2, "height": size - 2, "rx": 3.0}
+    if not np.isfinite(value):
+        return element("rect", fill="var(--line)", fill_opacity="0.6", **box)
+    strength = min(abs(value - 0.5) * 2.0, 1.0)
+    return element(
+        "g",
+        element("title", escape(f"{names[0]} scores {percent(value, 1)} against {names[1]}")),
+        element("rect", fill="var(--cell)", **box),
+        element(
+            "rect",
+            fill="var(--win)" if value >= 0.5 else "var(--loss)",
+            fill_opacity=f"{0.85 * strength:.3f}",
+            **box,
+        ),
+        element(
+            "text",
+            f"{100 * value:.0f}",
+            x=x + size / 2,
+            y=y + size / 2 + 4,
+            class_="mark middle strong" if strength > 0.7 else "mark middle",
+        ),
+    )
+
+
+def level_map(title: str, note: str, levels: Sequence[int], steps: Floats, plays: NDArray[np.int64]) -> Chart:
+    """When levels were played: a row for each, darker where it was played more.
+
+    Args:
+        title: What it is about.
+        note: How to read it.
+        levels: The levels, from the top down.
+        steps: float64 (n,), the ends of the intervals.
+        plays: int64 (levels, n), episodes in each interval.
+    """
+    row = 15.0
+    axis_y = Axis(float(len(levels)), 0.0, (), ())
+    canvas = Canvas(
+        steps_axis(0.0, float(steps[-1])),
+        axis_y,
+        width=1240,
+        height=len(levels) * row + 52,
+        top=4,
+        right=14,
+        left=56,
+        bottom=44,
+    )
+    starts, most = np.concatenate([[0.0], steps[:-1]]), max(int(plays.max(initial=1)), 1)
+    left, right = canvas.at_x(starts), canvas.at_x(steps)
+    for i, level in enumerate(levels):
+        y = 4 + i * row
+        canvas.text(48, y + row / 2 + 4, str(level), class_="tick end")
+        canvas.add("rect", x=56, y=y + 0.5, width=1240 - 70, height=row - 1, fill="var(--cell)")
+        for k in np.flatnonzero(plays[i]):
+            opacity = (plays[i, k] / most) ** 0.6
+            span = f"{short_steps(starts[k])} to {short_steps(steps[k])} steps"
+            canvas.add(
+                "rect",
+                element("title", escape(f"level {level}: {plays[i, k]} episodes, {span}")),
+                x=float(left[k]),
+                y=y + 0.5,
+                width=float(right[k] - left[k]),
+                height=row - 1,
+                fill="var(--heat)",
+                fill_opacity=f"{max(opacity, 0.06):.2f}",
+            )
+    canvas.labels()
+    label = f"{title}. {len(levels)} levels; at most {number(most)} episodes in an interval."
+    return Chart(title, note, canvas.svg(label), size="whole")

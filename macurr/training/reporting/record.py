@@ -1,0 +1,237 @@
+"""What the directory of a run says, also of one that is still going on, was killed, or was never evaluated."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macurr.errors import ConfigError, MacurrError
+from macurr.opponents import AgentPool
+from macurr.training.config import TrainConfig
+from macurr.training.evaluation import Evaluation
+from macurr.training.reporting.series import Floats
+from macurr.training.rundir import RunDir
+
+__all__ = ["History", "Record", "Snapshot", "read_record", "read_table"]
+
+_NONE = np.zeros(0)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A policy of the run's past.
+
+    Attributes:
+        id: Its id in the pool.
+        steps: Environment steps after which it was taken.
+    """
+
+    id: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class History:
+    """How often each level was played and what it scored, at some points in time.
+
+    Attributes:
+        steps: float64 (n,), the points in time.
+        plays: int64 (n, levels), episodes so far.
+        scores: float64 (n, levels), the latest score; not a number before the first.
+    """
+
+    steps: Floats
+    plays: NDArray[np.int64]
+    scores: Floats
+
+    @property
+    def intervals(self) -> NDArray[np.int64]:
+        """Episodes of each level since the point in time before, int64 (n, levels)."""
+        return np.asarray(np.diff(self.plays, axis=0, prepend=0), np.int64)
+
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """The points in time at which some level had a score."""
+        return np.flatnonzero(np.isfinite(self.scores).any(axis=1))
+
+    @property
+    def total(self) -> NDArray[np.int64]:
+        """Episodes of each level, int64 (levels,)."""
+        return np.asarray(self.plays[-1])
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run, as far as its directory tells.
+
+    Attributes:
+        directory: The directory.
+        config: The settings.
+        metrics: Columns of metrics.csv.
+        timing: Columns of timing.csv.
+        state: The checkpoint; empty where there is none.
+        evaluation: What was played at the end; None where nothing was.
+        snapshots: The pool's policies, oldest first.
+        notes: What cannot be shown, and why.
+    """
+
+    directory: RunDir
+    config: TrainConfig
+    metrics: Mapping[str, Floats]
+    timing: Mapping[str, Floats]
+    state: Mapping[str, Any]
+    evaluation: Evaluation | None
+    snapshots: tuple[Snapshot, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """Environment steps so far."""
+        steps = self.metrics.get("steps", _NONE)
+        return int(steps[-1]) if len(steps) else 0
+
+    @property
+    def updates(self) -> int:
+        """Updates so far."""
+        return len(self.metrics.get("steps", _NONE))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far."""
+        seconds = self.timing.get("seconds", _NONE)
+        return float(seconds[-1]) if len(seconds) else 0.0
+
+    @property
+    def done(self) -> float | None:
+        """Share of the run that is done; None where the run has no bound that tells."""
+        shares = []
+        if self.config.max_steps is not None:
+            shares.append(self.steps / self.config.max_steps)
+        if self.config.max_minutes is not None:
+            shares.append(self.seconds / 60 / self.config.max_minutes)
+        return min(max(shares), 1.0) if shares else None
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the evaluation is of the policy that the run has come to."""
+        if self.evaluation is None or not self.evaluation.snapshots or not self.snapshots:
+            return False
+        newest = self.snapshots[-1]
+        return self.evaluation.snapshots[-1] == newest.id and newest.steps >= self.steps
+
+    @cached_property
+    def history(self) -> History | None:
+        """The levels over time; None before the first."""
+        kept = self.state.get("history")
+        if not kept or not len(kept["steps"]):
+            return None
+        return History(
+            np.asarray(kept["steps"], np.float64),
+            np.asarray(kept["past_plays"], np.int64),
+            np.asarray(kept["past_scores"], np.float64),
+        )
+
+    def steps_of(self, snapshot: int) -> int | None:
+        """When a snapshot was taken; None where it has left the pool."""
+        return next((each.steps for each in self.snapshots if each.id == snapshot), None)
+
+    def column(self, name: str) -> Floats | None:
+        """A column of metrics.csv that holds numbers, or None."""
+        values = self.metrics.get(name)
+        return None if values is None or not np.isfinite(values).any() else values
+
+
+def read_record(path: str | os.PathLike[str]) -> Record:
+    """Read a run's directory.
+
+    Args:
+        path: The directory.
+
+    Raises:
+        ConfigError: it is no run, or one that has not made an update yet.
+    """
+    run, config = RunDir.open(os.fspath(path))
+    metrics = read_table(run.metrics)
+    if not len(metrics.get("steps", ())):
+        raise ConfigError(
+            f"The run {run.path} has no numbers yet: its metrics.csv is empty or missing. Wait for its first update."
+        )
+    notes: list[str] = []
+    return Record(
+        run,
+        config,
+        metrics,
+        read_table(run.timing),
+        _state(run, notes),
+        _evaluation(run, notes),
+        _snapshots(run, notes),
+        tuple(notes),
+    )
+
+
+def read_table(file: Path) -> dict[str, Floats]:
+    """The columns of a table of numbers, by name; empty where there is none.
+
+    A row that was cut short by the end of its writer is left out; what is no number is taken as missing.
+    """
+    if not file.exists():
+        return {}
+    with file.open(newline="") as lines:
+        header, *rows = csv.reader(lines) if file.stat().st_size else [[]]
+    kept = [row for row in rows if len(row) == len(header)]
+    if rows and kept and kept[-1] is rows[-1] and not _complete(file):
+        kept.pop()
+    return (
+        {name: np.array([_number(row[i]) for row in kept]) for i, name in enumerate(header)} if kept else {}
+    )
+
+
+def _complete(file: Path) -> bool:
+    """Whether the last line has its end: else its last number may be a part of one."""
+    with file.open("rb") as content:
+        content.seek(-1, os.SEEK_END)
+        return content.read() == b"\n"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _state(run: RunDir, notes: list[str]) -> Mapping[str, Any]:
+    try:
+        return run.load()
+    except ConfigError:
+        notes.append("It has no readable checkpoint, so nothing is known of single levels.")
+        return {}
+
+
+def _evaluation(run: RunDir, notes: list[str]) -> Evaluation | None:
+    if not run.evaluation.exists():
+        return None
+    try:
+        return Evaluation.from_json(run.evaluation.read_text())
+    except (OSError, ValueError, TypeError, KeyError):
+        notes.append("Its evaluation.json cannot be read. `macurr evaluate` writes it anew.")
+        return None
+
+
+def _snapshots(run: RunDir, notes: list[str]) -> tuple[Snapshot, ...]:
+    if not run.snapshots.exists():
+        return ()
+    try:
+        pool = AgentPool(run.snapshots, create=False)
+        return tuple(Snapshot(i, int(pool.metadata(i).get("steps", 0))) for i in pool.ids)
+    except (MacurrError, OSError, ValueError) as error:
+        notes.append(f"Its snapshots cannot be read: {error}")
+        return ()
