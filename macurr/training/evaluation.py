@@ -90,7 +90,10 @@ class Evaluation:
     def from_json(cls, text: str) -> Evaluation:
         """From `to_json`."""
         data = json.loads(text)
-        data["rows"] = tuple(Row(**{**row, "seats": tuple(row["seats"])}) for row in data["rows"])
+        data["rows"] = tuple(
+            Row(**{**row, "seats": tuple(row["seats"]), "returns": tuple(row["returns"])})
+            for row in data["rows"]
+        )
         data["teams"] = tuple(Team(**{**team, "agents": tuple(team["agents"])}) for team in data["teams"])
         data["agents"] = tuple(data["agents"])
         data["snapshots"] = tuple(data["snapshots"])

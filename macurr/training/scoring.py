@@ -43,6 +43,7 @@ class Row:
         high: Upper end.
         mean_return: Mean return of the policy.
         seats: Its score from each seat: as each agent, or as each role where those of a role play together.
+        returns: Its mean return from each seat.
     """
 
     opponent: str
@@ -56,6 +57,7 @@ class Row:
     high: float
     mean_return: float
     seats: tuple[float, ...]
+    returns: tuple[float, ...] = ()
 
 
 def by_seat(returns: NDArray[np.float64], pairs: int, sides: Sequence[Sequence[int]]) -> NDArray[np.float64]:
@@ -112,6 +114,7 @@ def row_of(opponent: str, steps: int | None, played: NDArray[np.float64]) -> Row
         high=high,
         mean_return=float(played[..., 0].mean()),
         seats=tuple(outcome.mean(axis=0).tolist()),
+        returns=tuple(played[..., 0].mean(axis=0).tolist()),
     )
 
 

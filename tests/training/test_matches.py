@@ -36,6 +36,7 @@ def test_each_agent_is_played_by_the_policy_that_the_mapping_gives_it(tmp_path):
     row = compare(run, ["pool"], levels=3).row("two:0")
     # From seat 0 it bids 0 against 1, from seat 1 it bids 2 against 1.
     assert row.seats == (0.0, 1.0)
+    assert row.returns == (0.0, 2.0)
     assert row.mean_return == 1.0
 
 
