@@ -53,6 +53,7 @@ from macurr.spaces import (
 from macurr.statistics import StatRecorder
 from macurr.transports.local import make_local_curriculum
 from macurr.transports.process import make_multiprocessing_curriculum
+from macurr.transports.ray import make_ray_curriculum
 
 __all__ = [
     "BackgroundEvaluation",
@@ -94,4 +95,5 @@ __all__ = [
     "WorkerLost",
     "make_local_curriculum",
     "make_multiprocessing_curriculum",
+    "make_ray_curriculum",
 ]

@@ -367,10 +367,32 @@ class CurriculumHost:
 
     # State
 
-    def state_dict(self) -> dict[str, Any]:
-        """The curriculum's state, the counters, and the tasks that are out: drawn or played, not finished."""
+    @property
+    def envs(self) -> dict[int, EnvRecord]:
+        """What is known of each connected environment, by its id."""
+        with self._held():
+            return dict(self._envs)
+
+    @property
+    def next_id(self) -> int:
+        """The id of the next environment that connects."""
+        return self._next_id
+
+    def reserve_ids(self, until: int) -> None:
+        """Give no environment that connects from now on an id below `until`."""
+        with self._held():
+            self._next_id = max(self._next_id, until)
+
+    def state_dict(self, *, tasks_of_envs: bool = True) -> dict[str, Any]:
+        """The curriculum's state, the counters, and the tasks that are out: drawn or played, not finished.
+
+        Args:
+            tasks_of_envs: Whether tasks that connected environments hold are among those that are out. Without
+                them, who loads the state has to `reconnect` the environments.
+        """
         with self.locked() as curriculum:
-            out = [task for env in self._envs.values() for task in env.outstanding]
+            envs = self._envs.values() if tasks_of_envs else ()
+            out = [task for env in envs for task in env.outstanding]
             return {
                 "type": "CurriculumHost",
                 "curriculum": curriculum.state_dict(),

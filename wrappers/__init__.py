@@ -17,6 +17,7 @@ from macurr.wrappers.multiagent import (
     MultiagentSharedCurriculumWrapper,
 )
 from macurr.wrappers.opponent import AECOpponentWrapper, OpponentWrapper
+from macurr.wrappers.ray import RaySyncWrapper
 from macurr.wrappers.single_learner import SingleLearnerEnv
 from macurr.wrappers.sync import MultiProcessingSyncWrapper, PettingZooSyncWrapper
 from macurr.wrappers.tasks import (
@@ -40,6 +41,7 @@ __all__ = [
     "OptionsTaskWrapper",
     "PettingZooSyncWrapper",
     "PettingZooTaskWrapper",
+    "RaySyncWrapper",
     "ReinitTaskWrapper",
     "SeedTaskWrapper",
     "SingleLearnerEnv",

@@ -7,6 +7,7 @@ from macurr.transports.process import (
     ProcessComponents,
     make_multiprocessing_curriculum,
 )
+from macurr.transports.ray import RayComponents, RayCurriculum, get_ray_curriculum, make_ray_curriculum
 
 __all__ = [
     "Components",
@@ -15,7 +16,11 @@ __all__ = [
     "LocalCurriculum",
     "MultiProcessingCurriculum",
     "ProcessComponents",
+    "RayComponents",
+    "RayCurriculum",
     "SyncedCurriculum",
+    "get_ray_curriculum",
     "make_local_curriculum",
     "make_multiprocessing_curriculum",
+    "make_ray_curriculum",
 ]

@@ -35,7 +35,7 @@ from macurr.messages import EnvSpec, Update
 from macurr.transports.base import SyncedCurriculum
 from macurr.transports.encoding import encode
 from macurr.transports.server import CurriculumServer
-from macurr.transports.wire import CHUNK, Address, FrameReader, open_socket, pack, wait_for
+from macurr.transports.wire import CHUNK, Address, FrameReader, not_sent, open_socket, pack, wait_for
 
 __all__ = ["ProcessComponents", "ProcessLink", "make_multiprocessing_curriculum"]
 
@@ -132,10 +132,7 @@ class _Channel:
         except TransportError:
             raise
         except Exception as error:  # pickle raises whatever an object's own methods raise
-            raise TransportError(
-                f"This {type(updates[0]).__name__} cannot be sent to another process: {error}. "
-                f"{_culprit(updates[0])}Name such info keys in the sync wrapper's remove_keys."
-            ) from error
+            raise not_sent(updates[0], error) from error
         if self._sent - self._applied >= self._maxsize:
             self.read_until(
                 lambda: self._sent - self._applied < self._maxsize, BacklogError, "updates to be applied"
@@ -301,15 +298,3 @@ def make_multiprocessing_curriculum(
     if start:
         synced.start()
     return synced
-
-
-def _culprit(update: Any) -> str:
-    """Name the first info that does not pickle."""
-    for step, infos in enumerate(getattr(update, "infos", ())):
-        for agent, info in infos.items():
-            for key, value in info.items():
-                try:
-                    pack(value)
-                except Exception:  # see send
-                    return f"It is infos[{agent!r}][{key!r}], a {type(value).__name__}, at step {step}. "
-    return ""

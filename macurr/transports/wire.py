@@ -27,6 +27,7 @@ __all__ = [
     "Address",
     "FrameReader",
     "listen",
+    "not_sent",
     "open_socket",
     "pack",
     "proof",
@@ -178,3 +179,23 @@ class FrameReader:
     def torn(self) -> bool:
         """Whether bytes of an incomplete frame are left."""
         return bool(self._buffer)
+
+
+def not_sent(update: Any, error: Exception) -> TransportError:
+    """The error for an update that cannot be pickled; it names the info to blame, and the cure."""
+    return TransportError(
+        f"This {type(update).__name__} cannot be sent to another process: {error}. {_culprit(update)}Name such info "
+        "keys in the sync wrapper's remove_keys."
+    )
+
+
+def _culprit(update: Any) -> str:
+    """Name the first info that does not pickle."""
+    for step, infos in enumerate(getattr(update, "infos", ())):
+        for agent, info in infos.items():
+            for key, value in info.items():
+                try:
+                    pack(value)
+                except Exception:  # pickle raises whatever an object's own methods raise
+                    return f"It is infos[{agent!r}][{key!r}], a {type(value).__name__}, at step {step}. "
+    return ""

@@ -1,0 +1,100 @@
+"""Numbered letters to the actor: each is applied once, and none is forgotten when the actor is restarted."""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from macurr.errors import TransportError
+from macurr.transports.ray.engine import ActorPort
+from macurr.transports.ray.messages import Answers, Reply
+
+__all__ = ["Courier"]
+
+KEEP = 16 << 20
+"""Bytes of letters that are in no checkpoint yet, past which the actor is asked to write one."""
+
+
+@dataclass(slots=True)
+class _Letter:
+    """A letter that has been answered but that a restart of the actor would undo."""
+
+    seq: int
+    frames: bytes
+    answers: Answers
+
+
+class Courier:
+    """Brings the letters of one writer to the actor, one at a time.
+
+    A letter that is answered is kept until the actor says that it is in a checkpoint. If the actor is restarted,
+    what it has lost is sent again, with the answers that were given, so that tasks which are being played stay
+    what they are.
+
+    Args:
+        port: The way to the actor.
+        name: The writer's name.
+        saves: Whether the actor writes checkpoints at all.
+    """
+
+    def __init__(self, port: ActorPort, name: str, *, saves: bool) -> None:
+        self._port, self._name, self._saves = port, name, saves
+        self._incarnation = uuid.uuid4().hex
+        self._seq = 0
+        self._kept: deque[_Letter] = deque()
+        self.kept_bytes = 0
+
+    def bring(
+        self, frames: bytes, *, last: bool = False, patience: Callable[[], None] = lambda: None
+    ) -> Reply:
+        """Bring one letter, and before it what the actor has lost.
+
+        Args:
+            frames: What it says; nothing, to see only how the actor is.
+            last: Whether it is the last one; it is in a checkpoint when this returns.
+            patience: Called now and then while the reply is waited for; it raises when that has lasted too long.
+
+        Raises:
+            CurriculumLost: the actor is gone for good.
+            TransportError: what the actor has lost is not here any more, either.
+        """
+        if frames:  # without any, it is a sign of life, which has no number of its own
+            self._seq += 1
+        flags = ("d" if last else "") + ("s" if self._saves and (last or self.kept_bytes > KEEP) else "")
+        while True:
+            reply = self._ask(self._seq, frames, None, flags, patience)
+            if reply.seq >= self._seq or reply.failure is not None:
+                break
+            self._send_again(reply.seq, patience)
+        if frames and self._saves:
+            self._kept.append(_Letter(self._seq, frames, reply.answers))
+            self.kept_bytes += len(frames)
+        self._forget(reply.durable)
+        return reply if frames else reply._replace(answers=Answers(), refusals=())
+
+    def _ask(
+        self, seq: int, frames: bytes, known: Answers | None, flags: str, patience: Callable[[], None]
+    ) -> Reply:
+        arguments = (self._name, self._incarnation, seq, frames, known, flags)
+        reply: Reply = self._port.ask("exchange", *arguments, patience=patience)
+        return reply
+
+    def _send_again(self, since: int, patience: Callable[[], None]) -> None:
+        """Send what came after letter `since` again. If the actor dies over it, whoever calls starts anew."""
+        first = self._kept[0].seq if self._kept else self._seq
+        if first > since + 1:
+            raise TransportError(
+                f"The curriculum was restarted and knows {since} letters of this worker; letters {since + 1} to "
+                f"{first - 1} had been in a checkpoint and are lost. Somebody has put an older file in its place."
+            )
+        for letter in [letter for letter in self._kept if letter.seq > since]:
+            reply = self._ask(letter.seq, letter.frames, letter.answers, "", patience)
+            if reply.seq < letter.seq or reply.failure is not None:
+                return
+
+    def _forget(self, durable: int) -> None:
+        """Forget the letters that are in a checkpoint."""
+        while self._kept and self._kept[0].seq <= durable:
+            self.kept_bytes -= len(self._kept.popleft().frames)
