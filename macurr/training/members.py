@@ -100,9 +100,9 @@ class Member(Protocol):
 class ParallelMember:
     """A Parallel environment.
 
-    Who is terminated or truncated is out until it is told to be neither again (an agent that comes back), so that
-    environments that keep their dead listed end once. The episode is over when everybody listed is out, or nobody
-    is listed.
+    Who is terminated or truncated is out, whether or not the environment keeps it listed and says so again at each
+    step. It is back when it is told to be neither, or is listed again after it was not. The episode is over when
+    everybody listed is out, or nobody is listed.
 
     Args:
         env: The environment.
@@ -119,6 +119,7 @@ class ParallelMember:
         }
         self._writers = dict(zip(layout.agents, place.writers, strict=True))
         self._dead: set[str] = set()
+        self._gone: set[str] = set()
         self._agents: Sequence[str] = ()
         self._everybody = False
 
@@ -131,6 +132,7 @@ class ParallelMember:
             )
         self._agents = self.env.agents
         self._dead.clear()
+        self._gone.clear()
         self._see(observations)
         return np.ravel(infos[next(iter(observations))]["task"])
 
@@ -166,6 +168,7 @@ class ParallelMember:
             "env": self.env.env,
             "wrapper": self.env.state_dict(),
             "dead": set(self._dead),
+            "gone": set(self._gone),
             "agents": list(self._agents),
             "everybody": self._everybody,
         }
@@ -175,7 +178,8 @@ class ParallelMember:
         self.env.load_state_dict(saved["wrapper"])
         self.env.env.close()
         self.env.env = saved["env"]
-        self._dead, self._agents, self._everybody = saved["dead"], saved["agents"], saved["everybody"]
+        self._dead, self._gone = saved["dead"], saved["gone"]
+        self._agents, self._everybody = saved["agents"], saved["everybody"]
 
     def _step_ragged(
         self,
@@ -194,6 +198,9 @@ class ParallelMember:
                 k = self._table[agent][0]
                 if self._place.end(k, terminated=bool(terminated)) and agent in observations:
                     finals.append(self._place.final(k, observations[agent]))
+        back = self._gone.intersection(self._agents)
+        dead -= back
+        self._gone = dead.difference(self._agents)
         if dead.issuperset(self._agents):
             return True
         self._see({agent: seen for agent, seen in observations.items() if agent not in dead})

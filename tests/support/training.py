@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import ClassVar
 
 import gymnasium
@@ -119,6 +120,70 @@ class Ragged(Duel):
             {agent: truncated.get(agent, False) for agent in present},
             {agent: infos.get(agent, {}) for agent in present},
         )
+
+
+class Listed(Duel):
+    """Keeps everybody listed: the right player dies after two steps and is told so again and again.
+
+    The dead player is still paid a point with the fourth step.
+    """
+
+    def step(self, actions):
+        assert set(actions) == {"left", "right"}
+        seen, rewards, _, truncated, infos = super().step(actions)
+        terminated = {"left": False, "right": self.t >= 2}
+        if self.t > 2:
+            rewards["right"] = float(self.t == 4)
+        return seen, rewards, terminated, truncated, infos
+
+
+class Levers(Duel):
+    """Three levers on the left (two, three and two positions), one of three and a pair of switches on the right."""
+
+    def __init__(self):
+        super().__init__()
+        self._actions = {
+            "left": spaces.MultiDiscrete([2, 3, 2], start=[0, 1, 0]),
+            "right": spaces.MultiBinary(2),
+        }
+
+    def step(self, actions):
+        self.check(actions)
+        self.check = lambda _: None
+        try:
+            return super().step({agent: int(np.sum(action)) for agent, action in actions.items()})
+        finally:
+            del self.check
+
+
+class Wide(Duel):
+    """Sees and does more numbers than a socket takes at once."""
+
+    SIZE = 400_000
+
+    def __init__(self):
+        super().__init__()
+        self._observations = dict.fromkeys(self.possible_agents, spaces.Box(-9, 9, (self.SIZE,), np.float32))
+        self._actions = dict.fromkeys(self.possible_agents, spaces.Box(-1, 1, (self.SIZE,), np.float32))
+
+    def _seen(self):
+        return dict.fromkeys(self.possible_agents, np.full(self.SIZE, self.t, np.float32))
+
+    def step(self, actions):
+        return super().step({agent: float(action[-1]) for agent, action in actions.items()})
+
+    def check(self, actions):
+        pass
+
+
+class Forking(Duel):
+    """Leaves a child process behind for some seconds, which holds on to all that its parent had open."""
+
+    def __init__(self):
+        super().__init__()
+        if os.fork() == 0:
+            time.sleep(8)
+            os._exit(0)
 
 
 class Failing(Duel):
