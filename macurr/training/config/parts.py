@@ -126,7 +126,9 @@ class PBTConfig:
     )
     pbt_mutation_rate: float = setting(0.15, real(0, 1), "chance that a hyper-parameter is mutated")
     pbt_replace_gap: float = setting(
-        0.1, real(0), "least lead for a replacement, as a share of the objective of the one that is replaced"
+        0.1,
+        real(0),
+        "least lead for a replacement, as a share of the larger of the two objectives, signs aside",
     )
     pbt_replace_gap_absolute: float = setting(1e-6, real(0), "least lead for a replacement")
     pbt_perturb_min: float = setting(1.1, real(1), "least factor of a mutation")
