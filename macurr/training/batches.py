@@ -90,7 +90,7 @@ class Sequences:
         log_probs: float32 (T, B), as of `Samples`.
         values: float32 (T, B).
         advantages: float32 (T, B).
-        valid: bool (T, B), which steps count: what the others hold is never used.
+        valid: bool (T, B), which steps count: what the others hold changes nothing, as long as it is finite.
         starts: bool (T, B), whether the step's observation is the first of an episode, also where the stream does
             not act on it: what was remembered is forgotten before it.
         state: float32 (B, state_size), what the streams remembered before the first step.

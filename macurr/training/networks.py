@@ -1,7 +1,4 @@
-"""The networks of policies: hidden layers, a memory between steps, and convolutions for images.
-
-No weight is drawn from torch's global generator, and all run on any device.
-"""
+"""The networks of policies: hidden layers with a memory between steps, and convolutions for images."""
 
 from __future__ import annotations
 
@@ -12,16 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Memory", "Network", "Torso", "memory_width"]
+from macurr.training.layers import convolution, linear, tanh_layer
+from macurr.training.memories import Memory
 
-_GATES = {"lstm": 4, "gru": 3}
-_VECTORS = {"none": 0, "gru": 1, "lstm": 2}
+__all__ = ["Network", "Torso"]
+
 _ROOT_2 = math.sqrt(2)
-
-
-def memory_width(kind: str, size: int) -> int:
-    """Numbers that a memory ("none", "lstm" or "gru") keeps between steps: an LSTM's output and its cell, say."""
-    return _VECTORS[kind] * size
 
 
 class Network(nn.Sequential):
@@ -100,7 +93,8 @@ class Network(nn.Sequential):
         Returns:
             (T, B, outputs); those of steps at which a stream does not act mean nothing.
         """
-        rows = self._below(rows)
+        steps, streams = rows.shape[:2]
+        rows = self._below(rows.flatten(0, 1)).view(steps, streams, -1)
         if self.memory is not None:
             rows = self.memory.unroll(rows, state, starts, acts)
         return functional.linear(rows, self.last.weight, self.last.bias)
@@ -111,69 +105,8 @@ class Network(nn.Sequential):
 
     def _below(self, rows: Tensor) -> Tensor:
         for layer in self._layers[:-1]:
-            rows = functional.linear(rows, layer.weight, layer.bias).tanh_()
+            rows = tanh_layer(rows, layer.weight, layer.bias)
         return rows
-
-
-class Memory(nn.Module):
-    """A long short-term memory (Hochreiter and Schmidhuber, 1997) or gated recurrent unit (Cho et al., 2014).
-
-    Weights are laid out as torch's own cells have them; the state of an LSTM is its output followed by its cell.
-
-    Args:
-        kind: "lstm" or "gru".
-        inputs: Length of an input row.
-        size: Units.
-        generator: Where the first weights come from; None leaves them unset.
-    """
-
-    def __init__(self, kind: str, inputs: int, size: int, generator: torch.Generator | None) -> None:
-        super().__init__()
-        self.kind, self.size = kind, size
-        gates = _GATES[kind]
-        self.weight_ih = nn.Parameter(_orthogonal_blocks(gates, size, inputs, generator))
-        self.weight_hh = nn.Parameter(_orthogonal_blocks(gates, size, size, generator))
-        self.bias_ih = nn.Parameter(torch.zeros(gates * size))
-        self.bias_hh = nn.Parameter(torch.zeros(gates * size))
-
-    def forward(self, rows: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One step: outputs (n, size) and the states after it."""
-        if state is None:
-            state = rows.new_zeros(len(rows), memory_width(self.kind, self.size))
-        return self._advance(functional.linear(rows, self.weight_ih, self.bias_ih), state)
-
-    def unroll(self, rows: Tensor, state: Tensor, starts: Tensor, acts: Tensor) -> Tensor:
-        """T steps: outputs (T, B, size); see `Network.unroll`."""
-        # What does not depend on the state is computed for all steps at once.
-        driven = functional.linear(rows, self.weight_ih, self.bias_ih)
-        keeps = (~starts).unsqueeze(-1).to(state.dtype)
-        always, never = acts.all(dim=1).tolist(), (~starts).all(dim=1).tolist()
-        outputs = []
-        for t in range(len(rows)):
-            before = state if never[t] else state * keeps[t]
-            output, after = self._advance(driven[t], before)
-            state = after if always[t] else torch.where(acts[t].unsqueeze(-1), after, before)
-            outputs.append(output)
-        return torch.stack(outputs)
-
-    def _advance(self, driven: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        return (self._lstm if self.kind == "lstm" else self._gru)(driven, state)
-
-    def _lstm(self, driven: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        output, cell = state.chunk(2, dim=-1)
-        gates = driven + functional.linear(output, self.weight_hh, self.bias_hh)
-        enter, forget, content, leave = gates.chunk(4, dim=-1)
-        cell = forget.sigmoid() * cell + enter.sigmoid() * content.tanh()
-        output = leave.sigmoid() * cell.tanh()
-        return output, torch.cat([output, cell], dim=-1)
-
-    def _gru(self, driven: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        reset_x, update_x, new_x = driven.chunk(3, dim=-1)
-        reset_h, update_h, new_h = functional.linear(state, self.weight_hh, self.bias_hh).chunk(3, dim=-1)
-        update = (update_x + update_h).sigmoid()
-        new = (new_x + (reset_x + reset_h).sigmoid() * new_h).tanh()
-        state = new + update * (state - new)
-        return state, state
 
 
 class Torso(nn.Module):
@@ -200,7 +133,7 @@ class Torso(nn.Module):
         convolutions = []
         for units, size, stride in _NATURE if large else _small(min(height, width)):
             padding = 0 if large else size // 2
-            convolutions.append(_convolution(channels, units, size, generator))
+            convolutions.append(convolution(channels, units, size, generator))
             self._strides.append((stride, padding))
             height, width = ((side + 2 * padding - size) // stride + 1 for side in (height, width))
             channels = units
@@ -225,36 +158,3 @@ def _small(side: int) -> list[tuple[int, int, int]]:
     """Units, size and stride of the layers for images whose shorter side is this long."""
     layers = [(32, 3, 1), (64, 3, 2 if side >= 4 else 1)]
     return layers if side < 12 else [*layers, (64, 3, 2)]
-
-
-def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> nn.Linear:
-    """A layer with orthogonal weights (Saxe et al., 2014) and without bias at first."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]  # torch
-    with torch.no_grad():
-        layer.weight.copy_(gain * _orthogonal(outputs, inputs, generator))
-        layer.bias.zero_()
-    return layer
-
-
-def _convolution(inputs: int, outputs: int, size: int, generator: torch.Generator | None) -> nn.Conv2d:
-    layer: nn.Conv2d = nn.utils.skip_init(nn.Conv2d, inputs, outputs, size)  # type: ignore[no-untyped-call]  # torch
-    with torch.no_grad():
-        weight = _ROOT_2 * _orthogonal(outputs, inputs * size * size, generator)
-        layer.weight.copy_(weight.view(outputs, inputs, size, size))
-        if layer.bias is not None:
-            layer.bias.zero_()
-    return layer
-
-
-def _orthogonal_blocks(blocks: int, size: int, inputs: int, generator: torch.Generator | None) -> Tensor:
-    return torch.cat([_orthogonal(size, inputs, generator) for _ in range(blocks)])
-
-
-def _orthogonal(rows: int, columns: int, generator: torch.Generator | None) -> Tensor:
-    """A matrix with orthonormal rows or columns, whichever are fewer; zeros without a generator."""
-    if generator is None:
-        return torch.zeros(rows, columns)
-    square = torch.empty(max(rows, columns), min(rows, columns), device=generator.device)
-    q, r = torch.linalg.qr(square.normal_(generator=generator))
-    basis: Tensor = q * torch.sign(torch.diagonal(r))
-    return (basis if rows >= columns else basis.T).cpu()

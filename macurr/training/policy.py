@@ -19,7 +19,8 @@ from macurr.errors import StateError
 from macurr.training.batches import Samples, Sequences
 from macurr.training.distributions import ActionDistribution, Discrete, Gaussian, MultiDiscrete
 from macurr.training.layout import Layout
-from macurr.training.networks import Network, Torso, memory_width
+from macurr.training.memories import memory_width
+from macurr.training.networks import Network, Torso
 from macurr.training.normalisers import ObservationNormaliser, ReturnNormaliser
 
 __all__ = ["Actor", "Policy", "PolicySpec", "Step", "entropy", "log_prob", "sample"]
@@ -66,20 +67,16 @@ class PolicySpec:
             layout: How the environment is laid out.
             model: A `ModelConfig`; or the units of the hidden layers, all else being as by default.
         """
-        kind = getattr(layout, "kind", "discrete" if layout.discrete else "continuous")
-        nvec: tuple[int, ...] = tuple(getattr(layout, "nvec", ()))
-        image: tuple[int, int, int] | None = getattr(layout, "image", None)
         agents = len(layout.agents)
+        sizes = (layout.features, layout.actions, str(layout.kind))
         if isinstance(model, Sequence):
-            return cls(layout.features, layout.actions, kind, tuple(model), nvec, agents, image)
+            return cls(*sizes, tuple(model), layout.nvec, agents, layout.image)
         return cls(
-            layout.features,
-            layout.actions,
-            kind,
+            *sizes,
             tuple(model.hidden),
-            nvec,
+            layout.nvec,
             agents,
-            image,
+            layout.image,
             recurrent=model.recurrent,
             recurrent_size=model.recurrent_size,
             central=agents * layout.features if model.centralised_critic else 0,
