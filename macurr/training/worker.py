@@ -14,20 +14,20 @@ import socket
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from macurr.errors import MacurrError
-from macurr.training.channel import ACT, FAILED, FRAME, RESET, Channel, Message
+from macurr.training.channel import ACT, FAILED, FRAME, Channel
 from macurr.training.envs import EnvSource, make_scheduled_env, make_training_env
 from macurr.training.frames import Finals
 from macurr.training.layout import Layout
 from macurr.training.stepping import EnvBatch
 
-__all__ = ["Job", "build", "main"]
+__all__ = ["Job", "Steppers", "build", "main"]
 
 
 @dataclass(frozen=True)
@@ -83,29 +83,59 @@ def serve(learner: Channel) -> None:
     """
     jobs: Sequence[Job] = pickle.loads(learner.recv().content)
     try:
-        with ExitStack() as opened:
-            batches = []
-            for job in jobs:
-                batches.append(build(job))
-                opened.callback(batches[-1].close)
+        with closing(Steppers(jobs)) as steppers:
             while True:
                 message = learner.recv()
-                _answer(learner, batches[message.group], message)
+                content = message.content if message.kind == ACT else None
+                learner.send(FRAME, steppers.answer(message.group, content), message.group)
     except MacurrError as error:
         # CurriculumLost is a ConnectionError too: it is told here, not taken for the end of this channel.
         _fail(learner, type(error).__name__, str(error))
 
 
-def _answer(learner: Channel, batch: EnvBatch, message: Message) -> None:
-    finals = Finals.none(batch.shape)
-    if message.kind == RESET:
-        batch.reset()
-    elif message.kind == ACT:
-        finals = _step(batch, message.content)
-    learner.send(FRAME, (batch.frame.buffer, *finals.packed()), message.group)
+class Steppers:
+    """The groups of environments of a worker, which answer bytes with bytes.
+
+    Args:
+        jobs: What each group steps.
+
+    Raises:
+        ConfigError: an environment cannot be made.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        with ExitStack() as opened:
+            self._batches: list[EnvBatch] = []
+            for job in jobs:
+                self._batches.append(build(job))
+                opened.callback(self._batches[-1].close)
+            self._opened = opened.pop_all()
+
+    def answer(self, group: int, content: bytes | bytearray | None) -> tuple[bytes | bytearray, ...]:
+        """Reset a group, or step it.
+
+        Args:
+            group: Its number.
+            content: The bytes of its actions, and of who is held if anybody is; None to reset.
+
+        Returns:
+            The bytes of the frame, then those of what truncated learners saw last.
+
+        Raises:
+            MacurrError: an environment or the curriculum failed.
+        """
+        batch = self._batches[group]
+        if content is None:
+            batch.reset()
+            return (batch.frame.buffer,)
+        return (batch.frame.buffer, *_step(batch, content).packed())
+
+    def close(self) -> None:
+        """Close every environment."""
+        self._opened.close()
 
 
-def _step(batch: EnvBatch, content: bytearray) -> Finals:
+def _step(batch: EnvBatch, content: bytes | bytearray) -> Finals:
     envs, layout = batch.shape.envs, batch.layout
     shape = (envs, batch.shape.agents, *layout.action_shape)
     count = int(np.prod(shape))
