@@ -54,7 +54,8 @@ class Memory(nn.Module):
         if self.kind == "gru":
             output = _gru(driven, state, self.weight_hh, self.bias_hh)[0]
             return output, output
-        output, cell, *_ = _lstm(driven, *state.chunk(2, dim=-1), self.weight_hh, self.bias_hh)
+        before, inner = state.chunk(2, dim=-1)
+        output, cell, *_ = _lstm(driven, before, inner, self.weight_hh, self.bias_hh)
         return output, torch.cat([output, cell], dim=-1)
 
     def unroll(self, rows: Tensor, state: Tensor, starts: Tensor, acts: Tensor) -> Tensor:
