@@ -176,6 +176,19 @@ class Wide(Duel):
         pass
 
 
+class Slow(Duel):
+    """Takes its time for the first step."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def step(self, actions):
+        if self.t == 0:
+            time.sleep(self.seconds)
+        return super().step(actions)
+
+
 class Forking(Duel):
     """Leaves a child process behind for some seconds, which holds on to all that its parent had open."""
 

@@ -59,3 +59,22 @@ class Toll(AECEnv):
         self.agent_selection = next((a for a in around if self.left[a] > 0), agent)
         self._accumulate_rewards()
         self._deads_step_first()
+
+
+class Stuck(Toll):
+    """Keeps its dead listed, and their turn."""
+
+    def step(self, action):
+        if action is not None:
+            super().step(action)
+
+
+class Seeded(Toll):
+    """Everybody sees the seed of the episode."""
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed, options)
+        self.seed = seed
+
+    def observe(self, agent):
+        return np.array([self.seed], np.float32)
