@@ -71,7 +71,7 @@ class Agent:
 
     def __init__(self, port: ActorPort) -> None:
         self._port = port
-        self.settings: Settings = port.ask("settings")
+        self.settings: Settings = port.ask("settings").value()
         self._courier = Courier(port, port.worker, saves=self.settings.saves)
         self._turn = threading.Condition()
         self._box = _Box()

@@ -13,7 +13,7 @@ from macurr.spaces import TaskSpace
 from macurr.transports.ray.messages import Answers, Reply
 from macurr.transports.ray.workers import Worker, Workers
 
-__all__ = ["TYPE", "restore", "snapshot"]
+__all__ = ["TYPE", "host_state", "restore", "snapshot"]
 
 TYPE = "CurriculumActor"
 
@@ -36,14 +36,25 @@ def snapshot(host: CurriculumHost, workers: Workers) -> dict[str, Any]:
     }
 
 
+def host_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The host's state in a snapshot, for another run: what environments had out is handed out again first.
+
+    Raises:
+        StateError: the state is not an actor's.
+    """
+    _check(state)
+    records = state["envs"].values()
+    out = [task for record in records for task in [*record["begun"], *record["stock"]]]
+    return {**state["host"], "outstanding": [*state["host"]["outstanding"], *out]}
+
+
 def restore(host: CurriculumHost, workers: Workers, state: Mapping[str, Any]) -> None:
     """Go on from `snapshot(...)`. Every environment is connected again under its id.
 
     Raises:
         StateError: the state is not an actor's, or not of this curriculum.
     """
-    if state.get("type") != TYPE:
-        raise StateError(f"A checkpoint of the Ray transport is a {TYPE}'s state; got {state.get('type')!r}.")
+    _check(state)
     host.load_state_dict(state["host"])
     try:
         space: TaskSpace = host.get("task_space")
@@ -54,6 +65,14 @@ def restore(host: CurriculumHost, workers: Workers, state: Mapping[str, Any]) ->
         workers.former.update({name: set(former) for name, former in state["former"].items()})
     except (AttributeError, KeyError, TaskError, TypeError, ValueError) as error:
         raise StateError(f"The checkpoint's environments and workers are damaged: {error}") from error
+
+
+def _check(state: Mapping[str, Any]) -> None:
+    wanted = {"host", "envs", "workers", "former", "run", "life", "reserved_ids", "lost"}
+    if state.get("type") != TYPE or not wanted <= set(state):
+        raise StateError(
+            f"A checkpoint of the Ray transport is a {TYPE}'s state; got {state.get('type')!r} with {sorted(state)}."
+        )
 
 
 def _plain_record(record: EnvRecord, space: TaskSpace) -> dict[str, Any]:
@@ -110,7 +129,7 @@ def _worker(plain: Mapping[str, Any], space: TaskSpace) -> Worker:
     return Worker(
         plain["incarnation"],
         seq,
-        Reply(0, seq, seq, answers),
+        Reply(seq, seq, answers),
         env_ids=set(plain["env_ids"]),
         updates=plain["updates"],
         durable=seq,

@@ -19,12 +19,13 @@ from macurr.curriculum import Curriculum, State
 from macurr.errors import CurriculumLost, TransportError, UsageError
 from macurr.statistics import StatRecorder
 from macurr.transports.base import Owner, SyncedCurriculum
-from macurr.transports.ray.actor import CurriculumActor, Saving
+from macurr.transports.ray.actor import CurriculumActor
 from macurr.transports.ray.agent import HEARTBEAT, agents
 from macurr.transports.ray.courier import Courier
 from macurr.transports.ray.engine import ActorPort, check_process, connected_ray, load_ray
 from macurr.transports.ray.links import RayComponents
 from macurr.transports.ray.messages import Outcome, Settings
+from macurr.transports.ray.saver import Saving
 from macurr.transports.wire import pack
 
 __all__ = ["RayCurriculum", "RemoteHost", "get_ray_curriculum", "make_ray_curriculum"]
@@ -66,7 +67,7 @@ class RemoteHost:
 
     def __init__(self, port: ActorPort) -> None:
         self.port = port
-        self.settings: Settings = port.ask("settings")
+        self.settings: Settings = port.ask("settings").value()
         name = f"learner {uuid.uuid4().hex}"
         self._courier = Courier(port, name, saves=self.settings.saves)
         self._lock = threading.Lock()

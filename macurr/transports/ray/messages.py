@@ -81,7 +81,6 @@ class Reply(NamedTuple):
     """The actor's reply to a letter.
 
     Attributes:
-        life: How often the actor has been restarted.
         seq: The number of the last letter of this worker that has been applied.
         durable: The number of its last letter that a restart would not undo.
         answers: What the letter was answered with; empty unless `seq` is its number.
@@ -92,7 +91,6 @@ class Reply(NamedTuple):
         outcome: What a call of the learner came to; None where that is not known any more.
     """
 
-    life: int
     seq: int
     durable: int
     answers: Answers = Answers()
