@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from macurr.errors import ConfigError, StateError
 __all__ = [
     "LEAST_EPISODES",
     "RECENT",
+    "Episode",
     "Objective",
     "RecentEpisodes",
     "Statistics",
@@ -35,7 +36,8 @@ Statistics = Mapping[str, NDArray[np.float64]]
 """A policy's last n episodes, oldest first, each array of shape (n,):
 
 - `learner_return`: undiscounted return of the agents that it played, their mean where there are several;
-- `outcome`: 1 where that was more than the others' mean, 0 where as much, -1 where less;
+- `outcome`: 1 where the learners got more than those who played against them, 0 where as much, -1 where less; where
+  every agent learns, the same of the policy's agents and those of other policies, NaN where there were none;
 - `length`: environment steps;
 - `level`: the number of the level;
 - `opponent`: the id of the snapshot that played the others, -1 where every agent learns.
@@ -46,8 +48,9 @@ Objective = Callable[[Statistics], float]
 
 
 def win_rate(statistics: Statistics) -> float:
-    """The share of episodes won, draws counted half."""
-    return float((statistics["outcome"] + 1.0).mean() / 2.0)
+    """The share of episodes won, draws counted half; of those in which there was somebody to win against."""
+    outcomes = statistics["outcome"][~np.isnan(statistics["outcome"])]
+    return float((outcomes + 1.0).mean() / 2.0) if len(outcomes) else 0.5
 
 
 def learner_return(statistics: Statistics) -> float:
@@ -102,6 +105,38 @@ def objective_value(name: str, objective: Objective, statistics: Statistics) -> 
     return value
 
 
+class Episode(Protocol):
+    """What is read of an episode; `macurr.training.rollout.Episode` is one."""
+
+    @property
+    def opponent(self) -> int:
+        """Who played against the learners, -1 where every agent learned."""
+
+    @property
+    def level(self) -> int:
+        """The level."""
+
+    @property
+    def length(self) -> int:
+        """Environment steps."""
+
+    @property
+    def outcome(self) -> int:
+        """How the learners did against the others: 1, 0 or -1."""
+
+    @property
+    def policies(self) -> tuple[int, ...]:
+        """The policy of each learner."""
+
+    @property
+    def returns(self) -> tuple[float, ...]:
+        """The return of each learner."""
+
+    @property
+    def contested(self) -> bool:
+        """Whether anybody played against the learners."""
+
+
 class RecentEpisodes:
     """The last episodes of each policy.
 
@@ -115,6 +150,25 @@ class RecentEpisodes:
     def add(self, policy: int, **episode: float) -> None:
         """Note an episode that a policy has played; the keywords are the names of `Statistics`."""
         self._episodes[policy].append(tuple(float(episode[name]) for name in COLUMNS))
+
+    def add_episode(self, episode: Episode) -> None:
+        """Note an episode for each of the policies that played in it."""
+        returns = np.array(episode.returns, np.float64)
+        for policy in sorted(set(episode.policies)):
+            mine = np.equal(episode.policies, policy)
+            outcome = float(episode.outcome)
+            if not episode.contested:
+                outcome = (
+                    math.nan if mine.all() else float(np.sign(returns[mine].mean() - returns[~mine].mean()))
+                )
+            self.add(
+                policy,
+                learner_return=float(returns[mine].mean()),
+                outcome=outcome,
+                length=episode.length,
+                level=episode.level,
+                opponent=episode.opponent,
+            )
 
     def of(self, *policies: int) -> dict[str, NDArray[np.float64]] | None:
         """The statistics of one policy, or of several together; None while there are too few episodes of one."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from macurr.curriculum import Curriculum
-from macurr.errors import StateError
+from macurr.errors import ConfigError, StateError
 from macurr.training.config import TrainConfig
-from macurr.training.objectives import RecentEpisodes, objective_of, objective_value
+from macurr.training.objectives import Episode, RecentEpisodes, objective_of, objective_value
 from macurr.training.population import Decision, Population
 from macurr.training.population_history import PopulationHistory
 from macurr.training.population_rules import BOUNDS, Bounds, Settings
@@ -29,6 +30,9 @@ _WITHIN, _BETWEEN = 0x5EED, 0x5EEE
 
 class PopulationLearner(Protocol):
     """What a population asks of the learner."""
+
+    lock: AbstractContextManager[Any]
+    """Held while policies are trained."""
 
     @property
     def ppos(self) -> Sequence[PPO]:
@@ -53,18 +57,17 @@ class PopulationHook:
     Args:
         config: The run's settings.
         run: The run's directory.
-        learner: The learner.
-        curriculum: The curriculum, as the learner has it.
+        learner: The learner, with the settings that the run was given.
 
     Raises:
         ConfigError: the objective or the population's directory cannot be used.
     """
 
-    def __init__(
-        self, config: TrainConfig, run: Path, learner: PopulationLearner, curriculum: Curriculum
-    ) -> None:
+    def __init__(self, config: TrainConfig, run: Path, learner: PopulationLearner) -> None:
+        _check_objective(config)
         self._config = config.pbt
         self._objective = objective_of(config.pbt.pbt_objective)
+        self._met = False
         count = len(learner.ppos)
         self.recent = RecentEpisodes(count)
         self.history = PopulationHistory(run / "population.jsonl")
@@ -80,28 +83,25 @@ class PopulationHook:
             self.between = RunMember(
                 shared,
                 config.pbt,
-                self._run_settings(learner, curriculum),
-                self._run_bounds(curriculum),
+                {} if self.within is not None else self._settings_of(learner.ppos[0]),
+                BOUNDS,
                 np.random.default_rng([config.seed, _BETWEEN, *shared.name.encode()]),
             )
 
-    def note(self, policy: int, **episode: float) -> None:
-        """Take note of an episode that a policy has played.
-
-        Args:
-            policy: Which of the run's policies.
-            episode: Its numbers, by the names of `macurr.training.objectives.Statistics`.
-        """
-        self.recent.add(policy, **episode)
-
     def after_update(
-        self, learner: PopulationLearner, curriculum: Curriculum, steps: int, update: int
+        self,
+        learner: PopulationLearner,
+        curriculum: Curriculum,
+        episodes: Iterable[Episode],
+        steps: int,
+        update: int,
     ) -> list[str]:
-        """Hold the rounds that are due. Nothing may be training meanwhile.
+        """Take note of episodes, and hold the rounds that are due.
 
         Args:
             learner: The learner.
             curriculum: The curriculum, as the learner has it.
+            episodes: Those that have ended since the last call.
             steps: Environment steps so far.
             update: The number of the update.
 
@@ -112,8 +112,20 @@ class PopulationHook:
             ConfigError: the user's objective failed.
             OSError: the run's history cannot be written.
         """
+        for episode in episodes:
+            self.recent.add_episode(episode)
+        self._meet(curriculum)
         notes = self._round_of_policies(learner, steps, update)
         return notes + self._round_of_runs(learner, curriculum, steps, update)
+
+    def _meet(self, curriculum: Curriculum) -> None:
+        """Learn what the curriculum's options were at the start of the run."""
+        if self.between is not None and not self._met:
+            present, tunable = curriculum.get_options(), curriculum.tunable_options()
+            options = {f"{_CURRICULUM}{name}": float(present[name]) for name in tunable}
+            bounds = {f"{_CURRICULUM}{name}": Bounds(*ends) for name, ends in tunable.items()}
+            self.between.know(options, bounds)
+        self._met = True
 
     # The run's own policies
 
@@ -125,8 +137,10 @@ class PopulationHook:
             if objective is not None:
                 self.within.report(policy, objective, steps)
         decisions = self.within.step(steps)
+        with learner.lock:
+            for decision in decisions:
+                self._carry_out(learner, decision)
         for decision in decisions:
-            self._carry_out(learner, decision)
             self.history.add(_row("policies", update, steps, decision.member, decision, len(decisions)))
         return [
             note for decision in decisions for note in [_note(f"policy {decision.member}", decision)] if note
@@ -150,13 +164,13 @@ class PopulationHook:
         objective = self._measured(*range(len(learner.ppos)))
         if objective is None:
             return []
-        before = self._run_settings(learner, curriculum)
-        outcome = self.between.step(
-            objective, steps, before, lambda: {"policies": [ppo.state_dict() for ppo in learner.ppos]}
-        )
+        with learner.lock:
+            state = {"policies": [ppo.state_dict() for ppo in learner.ppos]}
+        outcome = self.between.step(objective, steps, self._run_settings(learner, curriculum), state)
         if outcome is None:
             return []
-        self._follow(learner, curriculum, outcome)
+        with learner.lock:
+            self._follow(learner, curriculum, outcome)
         name = self.between.shared.name
         row = _row("runs", update, steps, name, outcome, outcome.members)
         self.history.add(row)
@@ -203,10 +217,6 @@ class PopulationHook:
         tuned = {f"{_CURRICULUM}{name}": float(present[name]) for name in curriculum.tunable_options()}
         return {**own, **tuned}
 
-    def _run_bounds(self, curriculum: Curriculum) -> dict[str, Bounds]:
-        tunable = curriculum.tunable_options()
-        return {**BOUNDS, **{f"{_CURRICULUM}{name}": Bounds(*bounds) for name, bounds in tunable.items()}}
-
     # State
 
     def state_dict(self) -> dict[str, Any]:
@@ -245,15 +255,23 @@ class PopulationHook:
         self.history.cut(int(state["lines"]))
 
 
-def make_population(
-    config: TrainConfig, run: Path, learner: PopulationLearner, curriculum: Curriculum
-) -> PopulationHook | None:
+def make_population(config: TrainConfig, run: Path, learner: PopulationLearner) -> PopulationHook | None:
     """The population that a run's settings ask for; None where they ask for none.
 
     Raises:
         ConfigError: as for `PopulationHook`.
     """
-    return PopulationHook(config, run, learner, curriculum) if config.pbt.pbt else None
+    return PopulationHook(config, run, learner) if config.pbt.pbt else None
+
+
+def _check_objective(config: TrainConfig) -> None:
+    """Refuse win rates that can only be one half."""
+    alone = config.policies.mapping in ("shared", "env") or config.pbt.population is not None
+    if config.pbt.pbt_objective == "win_rate" and config.opponents == "none" and alone:
+        raise ConfigError(
+            "pbt_objective='win_rate' has nobody to win against: with opponents='none' every agent learns, and those "
+            "of one member play each other. Rank by learner_return or a function of your own, or play past selves."
+        )
 
 
 def _take_over(ppo: PPO, source: Mapping[str, Any]) -> None:

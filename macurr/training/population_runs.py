@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,14 @@ import numpy as np
 from macurr.errors import StateError
 from macurr.seeding import check_generator_state, generator_state, load_generator_state
 from macurr.training.config import PBTConfig
-from macurr.training.population_rules import Bounds, Settings, choose_source, groups, mutate
+from macurr.training.population_rules import (
+    Bounds,
+    Settings,
+    checked_settings,
+    choose_source,
+    groups,
+    mutate,
+)
 from macurr.training.population_weights import fits
 from macurr.training.shared_population import Member, SharedPopulation
 
@@ -76,8 +83,13 @@ class RunMember:
         """Whether it is time to publish."""
         return steps - self._last >= self.config.pbt_period
 
+    def know(self, defaults: Settings, bounds: Mapping[str, Bounds]) -> None:
+        """Learn of further hyper-parameters. What is known of them from before a resumed run was saved stays."""
+        self._defaults = {**defaults, **self._defaults}
+        self._bounds = {**self._bounds, **bounds}
+
     def step(
-        self, objective: float, steps: int, settings: Settings, capture: Callable[[], Mapping[str, Any]]
+        self, objective: float, steps: int, settings: Settings, state: Mapping[str, Any]
     ) -> Outcome | None:
         """Publish if it is time to, and decide.
 
@@ -87,7 +99,7 @@ class RunMember:
             objective: How the run does.
             steps: Environment steps so far.
             settings: Its hyper-parameters.
-            capture: Gives its weights; called where they are needed.
+            state: Its weights.
 
         Returns:
             What came of the round; None where none was held.
@@ -95,7 +107,6 @@ class RunMember:
         if not self.due(steps):
             return None
         self._last = int(steps)
-        state = capture()
         try:
             self.shared.publish(objective, steps, settings, state)
             members = self.shared.members() if steps >= self.config.pbt_start else {}
@@ -152,10 +163,11 @@ class RunMember:
             _logger.warning("%s lacks a line: %s", self.shared.history.path, error)
 
     def state_dict(self) -> dict[str, Any]:
-        """When it published last, the length of its history there, and the generator."""
+        """When it published last, what it started with, the length of its history there, and the generator."""
         return {
             "rng": generator_state(self._rng),
             "last": self._last,
+            "defaults": dict(self._defaults),
             "lines": self.shared.history.lines,
         }
 
@@ -167,13 +179,14 @@ class RunMember:
         """
         try:
             last, lines = int(state["last"]), int(state["lines"])
+            defaults = checked_settings(state["defaults"], state["defaults"])
             check_generator_state(self._rng, state["rng"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(
                 f"This is no state of a member ({error!r}). Resume the run it belongs to."
             ) from error
         load_generator_state(self._rng, state["rng"])
-        self._last = last
+        self._last, self._defaults = last, defaults
         try:
             self.shared.history.cut(lines)
         except OSError as error:

@@ -1,6 +1,7 @@
 """The rules of population-based training, and the rounds of one run's policies."""
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -408,6 +409,49 @@ def test_recent_episodes_are_saved():
     assert same(other.state_dict(), recent.state_dict())
     with pytest.raises(StateError, match="there are 3"):
         RecentEpisodes(3).load_state_dict(recent.state_dict())
+
+
+@dataclass
+class Played:
+    """What is read of an episode."""
+
+    policies: tuple
+    returns: tuple
+    outcome: int = 0
+    contested: bool = True
+    opponent: int = 4
+    level: int = 3
+    length: int = 7
+
+
+def test_episodes_count_for_the_policies_that_played():
+    recent = RecentEpisodes(3)
+    for _ in range(LEAST_EPISODES):
+        recent.add_episode(Played((0, 2, 0), (1.0, 5.0, 2.0), outcome=-1))
+    assert recent.of(1) is None
+    assert {name: column[0] for name, column in recent.of(0).items()} == {
+        "learner_return": 1.5,
+        "outcome": -1.0,  # that of the learners together: they play for one side
+        "length": 7.0,
+        "level": 3.0,
+        "opponent": 4.0,
+    }
+    assert recent.of(2)["learner_return"][0] == 5.0
+
+
+def test_where_all_learn_policies_win_against_each_other():
+    recent = RecentEpisodes(2)
+    for returns in ((2.0, 1.0), (1.0, 1.0), (0.0, 3.0), (0.0, 1.0), (-1.0, 0.0)) * 2:
+        recent.add_episode(Played((0, 1), returns, contested=False))
+    win_rate = objective_of("win_rate")
+    assert (win_rate(recent.of(0)), win_rate(recent.of(1))) == (0.3, 0.7)
+    for _ in range(RECENT // 2):
+        recent.add_episode(Played((1, 1), (1.0, -1.0), contested=False))
+    assert np.isnan(recent.of(1)["outcome"]).sum() == RECENT // 2
+    assert win_rate(recent.of(1)) == 0.7  # an episode that nobody can lose counts in no win rate
+    for _ in range(RECENT):
+        recent.add_episode(Played((1, 1), (1.0, -1.0), contested=False))
+    assert win_rate(recent.of(1)) == 0.5
 
 
 def shortest(statistics):

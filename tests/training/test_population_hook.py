@@ -1,5 +1,8 @@
 """Rounds carried out: weights, moments and statistics are copied, settings and the curriculum's options set."""
 
+import dataclasses
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +40,7 @@ class Learner:
             generator = torch.Generator().manual_seed(seed + number)
             self.ppos.append(PPO(Policy(spec, generator), ppo, generator))
         self.jumps = [0] * policies
+        self.lock = threading.RLock()
 
     def replaced(self, policy):
         self.jumps[policy] += 1
@@ -84,7 +88,9 @@ def curriculum(temperature=1.0):
 def play(hook, returns):
     for policy, value in enumerate(returns):
         for _ in range(20):
-            hook.note(policy, learner_return=value, outcome=np.sign(value), length=5, level=0, opponent=0)
+            hook.recent.add(
+                policy, learner_return=value, outcome=np.sign(value), length=5, level=0, opponent=0
+            )
 
 
 def directory(tmp_path, name="run"):
@@ -105,7 +111,7 @@ class TestPolicies:
         learner = Learner(settings.policies.num_policies, settings.ppo)
         learner.train()
         synced = curriculum()
-        return PopulationHook(settings, directory(tmp_path, name), learner, synced), learner, synced
+        return PopulationHook(settings, directory(tmp_path, name), learner), learner, synced
 
     def test_the_worst_goes_on_with_the_best(self, tmp_path):
         hook, learner, synced = self.make(tmp_path)
@@ -115,7 +121,7 @@ class TestPolicies:
         hook.within.adopt([hook._settings_of(ppo) for ppo in learner.ppos])
         play(hook, [-1.0, 3.0, -8.0])
         assert not same(before[2], before[1])
-        notes = hook.after_update(learner, synced, 100, 7)
+        notes = hook.after_update(learner, synced, (), 100, 7)
         # Weights, normalisers and Adam's moments are those of the best; the count of steps is one's own.
         assert same(state_of(learner.ppos[2]), before[1])
         assert [same(state_of(learner.ppos[k]), before[k]) for k in (0, 1)] == [True, True]
@@ -132,7 +138,7 @@ class TestPolicies:
     def test_the_copy_trains_as_the_original_would(self, tmp_path):
         hook, learner, synced = self.make(tmp_path)
         play(hook, [-1.0, 3.0, -8.0])
-        hook.after_update(learner, synced, 100, 1)
+        hook.after_update(learner, synced, (), 100, 1)
         for policy in (1, 2):
             learner.ppos[policy]._generator.manual_seed(5)
             learner.ppos[policy].update(_samples(9))
@@ -141,7 +147,7 @@ class TestPolicies:
     def test_only_tuned_settings_change(self, tmp_path):
         hook, learner, synced = self.make(tmp_path, pbt_mutation_rate=1.0, pbt_gamma=True)
         play(hook, [3.0, 1.0, 1.1])
-        hook.after_update(learner, synced, 100, 1)
+        hook.after_update(learner, synced, (), 100, 1)
         given = PPOConfig(value_clip=0.5)
         tuned = {"learning_rate", "entropy", "value", "max_grad_norm", "clip", "value_clip", "gamma"}
         for policy, ppo in enumerate(learner.ppos):
@@ -152,31 +158,31 @@ class TestPolicies:
     def test_gamma_and_what_is_off_are_left_alone(self, tmp_path):
         settings = config(tmp_path, pbt_mutation_rate=1.0)
         learner = Learner(3, PPOConfig(value_clip=None))
-        hook = PopulationHook(settings, directory(tmp_path), learner, curriculum())
+        hook = PopulationHook(settings, directory(tmp_path), learner)
         play(hook, [3.0, 1.0, 1.1])
-        hook.after_update(learner, curriculum(), 100, 1)
+        hook.after_update(learner, curriculum(), (), 100, 1)
         assert {ppo.settings.gamma for ppo in learner.ppos} == {0.97}
         assert {ppo.settings.value_clip for ppo in learner.ppos} == {None}
         assert len({ppo.settings.clip for ppo in learner.ppos}) == 3
 
     def test_a_round_waits_for_enough_episodes(self, tmp_path):
         hook, learner, synced = self.make(tmp_path)
-        assert hook.after_update(learner, synced, 100, 1) == []
+        assert hook.after_update(learner, synced, (), 100, 1) == []
         play(hook, [-1.0, 3.0])
-        assert hook.after_update(learner, synced, 150, 2) == []
+        assert hook.after_update(learner, synced, (), 150, 2) == []
         play(hook, [-1.0, 3.0, -8.0])
-        assert len(hook.after_update(learner, synced, 170, 3)) == 1
+        assert len(hook.after_update(learner, synced, (), 170, 3)) == 1
         # The replaced one has no record yet, and the round that is due waits for it.
         play(hook, [-1.0, 3.0])
-        assert hook.after_update(learner, synced, 270, 4) == []
+        assert hook.after_update(learner, synced, (), 270, 4) == []
         play(hook, [-1.0, 3.0, -9.0])
-        assert len(hook.after_update(learner, synced, 280, 5)) == 1
+        assert len(hook.after_update(learner, synced, (), 280, 5)) == 1
 
     def test_history_has_a_line_for_each_policy_and_round(self, tmp_path):
         hook, learner, synced = self.make(tmp_path)
         for update in (1, 2):
             play(hook, [-1.0, 3.0, -8.0])
-            hook.after_update(learner, synced, 100 * update, update)
+            hook.after_update(learner, synced, (), 100 * update, update)
         rows = read_history(tmp_path / "run" / "population.jsonl")
         assert len(rows) == 6
         assert [(row["member"], row["rank"], row["copied_from"]) for row in rows[:3]] == [
@@ -200,7 +206,7 @@ class TestPolicies:
         def go_on(hook, learner, synced, rounds):
             for update in rounds:
                 play(hook, np.random.default_rng(update).normal(size=3).tolist())
-                hook.after_update(learner, synced, 100 * update, update)
+                hook.after_update(learner, synced, (), 100 * update, update)
 
         hook, learner, synced = self.make(tmp_path, pbt_mutation_rate=0.5)
         go_on(hook, learner, synced, range(1, 4))
@@ -236,7 +242,7 @@ class TestPolicies:
     def test_win_rate_ranks_where_it_is_asked_for(self, tmp_path):
         hook, learner, synced = self.make(tmp_path, pbt_objective="win_rate")
         play(hook, [-1.0, 3.0, 8.0])
-        hook.after_update(learner, synced, 100, 1)
+        hook.after_update(learner, synced, (), 100, 1)
         objectives = [row["objective"] for row in read_history(tmp_path / "run" / "population.jsonl")]
         assert objectives == [1.0, 1.0, 0.0]
 
@@ -251,7 +257,7 @@ class TestRuns:
         learner = Learner(policies, settings.ppo, seed=seed)
         learner.train()
         synced = curriculum(temperature)
-        return PopulationHook(settings, directory(tmp_path, name), learner, synced), learner, synced
+        return PopulationHook(settings, directory(tmp_path, name), learner), learner, synced
 
     def test_a_run_takes_over_another_with_its_settings(self, tmp_path):
         a, a_learner, a_synced = self.make(tmp_path, "a", temperature=0.5, seed=10)
@@ -259,8 +265,8 @@ class TestRuns:
         a_learner.ppos[0].settings.learning_rate = 4e-3
         for hook, value in ((a, 5.0), (b, -5.0)):
             play(hook, [value])
-        assert a.after_update(a_learner, a_synced, 100, 1) == []
-        [note] = b.after_update(b_learner, b_synced, 100, 1)
+        assert a.after_update(a_learner, a_synced, (), 100, 1) == []
+        [note] = b.after_update(b_learner, b_synced, (), 100, 1)
         assert "the run b (place 2, objective -5): goes on with the weights of a" in note
         assert "curriculum/env/temperature 1 -> 0.5" in note
         assert same(state_of(b_learner.ppos[0]), state_of(a_learner.ppos[0]))
@@ -276,8 +282,8 @@ class TestRuns:
         b, b_learner, b_synced = self.make(tmp_path, "b", pbt_mutation_rate=1.0, pbt_reset_rate=0.0)
         play(a, [5.0])
         play(b, [4.9])
-        a.after_update(a_learner, a_synced, 100, 1)
-        b.after_update(b_learner, b_synced, 100, 1)
+        a.after_update(a_learner, a_synced, (), 100, 1)
+        b.after_update(b_learner, b_synced, (), 100, 1)
         options = b_synced.get_options()
         assert options["env/temperature"] != 1.0
         assert options["env/staleness_coef"] != 0.1
@@ -292,7 +298,7 @@ class TestRuns:
         a.within.adopt([a._settings_of(ppo) for ppo in a_learner.ppos])
         for hook, value in ((a, 5.0), (b, -5.0)):
             play(hook, [value, value])
-            hook.after_update(*((a_learner, a_synced) if hook is a else (b_learner, b_synced)), 100, 1)
+            hook.after_update(*((a_learner, a_synced) if hook is a else (b_learner, b_synced)), (), 100, 1)
         # Runs exchange whole teams; the learner's settings belong to the policies.
         for policy in range(2):
             assert same(state_of(b_learner.ppos[policy]), state_of(a_learner.ppos[policy]))
@@ -308,32 +314,53 @@ class TestRuns:
         b, b_learner, b_synced = self.make(tmp_path, "b")
         play(a, [5.0])
         play(b, [-5.0])
-        a.after_update(a_learner, a_synced, 100, 1)
-        b.after_update(b_learner, b_synced, 100, 1)
+        a.after_update(a_learner, a_synced, (), 100, 1)
+        b.after_update(b_learner, b_synced, (), 100, 1)
         state = b.state_dict()
         assert not list(not_plain(state))
         play(b, [-5.0])
-        b.after_update(b_learner, b_synced, 200, 2)
+        b.after_update(b_learner, b_synced, (), 200, 2)
         again, learner, synced = self.make(tmp_path, "b")
         again.load_state_dict(state)
         assert same(again.state_dict(), state)
         assert len(read_history(tmp_path / "population" / "members" / "b" / "history.jsonl")) == 1
-        assert again.after_update(learner, synced, 150, 2) == []
+        assert again.after_update(learner, synced, (), 150, 2) == []
         play(again, [-5.0])
-        assert len(again.after_update(learner, synced, 200, 2)) == 1
+        assert len(again.after_update(learner, synced, (), 200, 2)) == 1
+
+    def test_defaults_are_those_of_the_start(self, tmp_path):
+        rules = {"pbt_mutation_rate": 1.0, "pbt_reset_rate": 1.0}
+        a, a_learner, a_synced = self.make(tmp_path, "a")
+        b, b_learner, b_synced = self.make(tmp_path, "b", **rules)
+        b.after_update(b_learner, b_synced, (), 10, 1)
+        state = b.state_dict()
+        b_synced.set_options(**{"env/temperature": 7.0})
+        again, learner, _ = self.make(tmp_path, "b", **rules)
+        again.load_state_dict(state)
+        play(a, [5.0])
+        play(again, [4.9])
+        learner.ppos[0].settings.clip = 0.6
+        a.after_update(a_learner, a_synced, (), 100, 1)
+        again.after_update(learner, b_synced, (), 100, 2)
+        assert b_synced.get_options()["env/temperature"] == 1.0
+        assert learner.ppos[0].settings.clip == 0.2
+
+    def test_win_rates_that_say_nothing_are_refused(self, tmp_path):
+        settings = config(tmp_path, 1, population=str(tmp_path / "population"), pbt_objective="win_rate")
+        alone = dataclasses.replace(settings, opponents="none")
+        with pytest.raises(ConfigError, match="nobody to win against"):
+            PopulationHook(alone, directory(tmp_path, "c"), Learner(1, settings.ppo))
 
     def test_other_environments_are_refused(self, tmp_path):
         a, a_learner, a_synced = self.make(tmp_path, "a")
         play(a, [1.0])
-        a.after_update(a_learner, a_synced, 100, 1)
+        a.after_update(a_learner, a_synced, (), 100, 1)
         settings = config(tmp_path, 1, population=str(tmp_path / "population"))
-        import dataclasses
-
         other = dataclasses.replace(settings, env_args={"length": 9})
         with pytest.raises(ConfigError, match="length=9"):
-            PopulationHook(other, directory(tmp_path, "c"), Learner(1, settings.ppo), curriculum())
+            PopulationHook(other, directory(tmp_path, "c"), Learner(1, settings.ppo))
 
 
 def test_no_population_unless_asked_for(tmp_path):
     settings = TrainConfig(env="tests.support.training:Duel", out=str(tmp_path / "run"))
-    assert make_population(settings, tmp_path, Learner(1, settings.ppo), curriculum()) is None
+    assert make_population(settings, tmp_path, Learner(1, settings.ppo)) is None

@@ -248,7 +248,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
 
 
 def step(one, objective, steps, value, settings=SETTINGS):
-    return one.step(objective, steps, settings, lambda: weights(value))
+    return one.step(objective, steps, settings, weights(value))
 
 
 def test_the_worst_run_takes_over_the_best(tmp_path):
@@ -304,7 +304,7 @@ def test_settings_from_elsewhere_stay_within_bounds(tmp_path):
 
 def test_weights_of_another_shape_are_passed_over(tmp_path, caplog):
     good, wide, third, worst = (member(tmp_path, name) for name in "abcd")
-    wide.step(0.95, 100, SETTINGS, lambda: weights(9, size=7))
+    wide.step(0.95, 100, SETTINGS, weights(9, size=7))
     step(good, 0.9, 100, 1)
     step(third, 0.5, 100, 1)
     for steps in range(100, 1100, 100):
