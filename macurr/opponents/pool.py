@@ -146,6 +146,20 @@ class AgentPool:
             self._loaded.pop(snapshot, None)
             self._texts.pop(snapshot, None)
 
+    def settle(self) -> None:
+        """Finish what the only writer of a pool left undone when it was killed in the middle of `add`.
+
+        Where the newest snapshot made the pool too full, those that had to make room for it go; ids that were given
+        out for snapshots that never came are free again. Not for pools that others write to at the same time.
+
+        Raises:
+            PoolError: the disk refuses.
+        """
+        ids = self._folder.ids()
+        if self.capacity is not None and len(ids) > self.capacity:
+            self._folder.retire(choose_victims(ids[:-1], len(ids) - self.capacity, self.keep, self._strength))
+        self._folder.forget_unused()
+
     # The set
 
     @property

@@ -135,6 +135,15 @@ class PoolFolder:
         (self.path / "ids" / f"{snapshot:012d}").touch(exist_ok=False)
         sync_directory(self.path / "ids")
 
+    def forget_unused(self) -> None:
+        """Take back the ids that were given out after the newest snapshot: their writers died before storing it."""
+        with self._lock, explained(f"The pool {self.path} cannot take back an id"):
+            newest = max(self.ids(), default=-1)
+            for number in list(_numbers(self.path / "ids")):
+                if number > newest:
+                    (self.path / "ids" / f"{number:012d}").unlink(missing_ok=True)
+            self._highest = newest
+
     def store(self, snapshot: int, content: bytes) -> None:
         """Put a snapshot's file in place.
 

@@ -1,229 +1,300 @@
 """Collecting rollouts with central, batched inference.
 
-Groups of environments take turns: while one steps, the learner thinks for another.
+Groups of environments are served in the order in which their frames arrive: while one steps, the learner thinks for
+another. Within a rollout nobody waits for anybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from macurr.errors import UsageError
-from macurr.training.layout import Layout
-from macurr.training.opponents import PolicyBank
-from macurr.training.policy import Policy, log_prob, sample
+from macurr.errors import StateError, TransportError, UsageError, WorkerLost
+from macurr.training.acting import Actors, Crew
+from macurr.training.mapping import PolicyMapping
 from macurr.training.rollout import Episode, Rollout
-from macurr.training.stepping import Frame
-from macurr.training.vector import EnvGroup
+from macurr.training.streams import Kinds, Streams
+from macurr.training.vector import EnvGroup, Environments
 
-__all__ = ["Collector"]
+__all__ = ["Clock", "Collector", "Published"]
+
+_FOREVER = 1 << 62
 
 
-class _Column:
-    """What the learner remembers of one group between steps.
+class Published(Protocol):
+    """Where the collector gets the policies that it acts by."""
 
-    Args:
-        group: The environments.
-        start: The group's first column in the rollout.
-        seats: The number of each environment's learner.
-    """
+    def acting(self) -> AbstractContextManager[Crew]:
+        """The live policies and their versions, which nobody changes within the `with` block."""
 
-    def __init__(self, group: EnvGroup, start: int, seats: NDArray[np.int64]) -> None:
-        envs = group.shape.envs
-        self.group = group
-        self.columns = slice(start, start + envs)
-        self.seats = seats
-        self.rows = np.arange(envs)
-        self.returns = np.zeros((envs, group.shape.agents))
-        self.lengths = np.zeros(envs, np.int64)
-        self.tasks = np.zeros((envs, group.shape.task))
-        self.frame: Frame | None = None
+
+class Clock:
+    """Seconds by name, since they were last taken."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def add(self, name: str, since: float) -> float:
+        """Count the time since a moment; returns the present one."""
+        now = time.perf_counter()
+        self._seconds[name] = self._seconds.get(name, 0.0) + now - since
+        return now
+
+    def take(self) -> dict[str, float]:
+        """What was counted; begins anew."""
+        taken, self._seconds = self._seconds, {}
+        return taken
 
 
 class Collector:
-    """Plays the policy against the opponents that the curriculum chose.
+    """Plays the live policies, against each other and against the opponents that the curriculum chose.
 
     Args:
-        groups: The environments.
-        seats: The number of each environment's learner, over all groups.
-        layout: How they are laid out.
-        policy: The live policy.
-        bank: The opponents.
-        generator: Where chance comes from.
-        opponent: The number of the opponent in a task.
-        level: The number of the level in a task.
+        vector: The environments.
+        seats: For each environment the numbers of the agents that learn.
+        kinds: What is the same for all groups.
+        actors: Chooses actions.
+        published: Where the live policies come from.
+        mapping: Which policy plays whom.
+        restarts: How many crashed workers may be replaced.
+
+    Attributes:
+        clock: Seconds of "env_wait" (waiting for environments) and "inference".
+        strays: Episodes that ended outside of rollouts: before all environments had started, or in rollouts that were
+            given up. Whoever reads them empties the list.
+        restarted: How many workers were replaced.
+        lost_steps: Environment steps of rollouts that were given up with their worker.
+        paused: While True nobody acts.
     """
 
     def __init__(
         self,
-        groups: Sequence[EnvGroup],
-        seats: Sequence[int],
-        layout: Layout,
-        policy: Policy,
-        bank: PolicyBank,
-        generator: torch.Generator,
-        *,
-        opponent: int = 0,
-        level: int = 1,
+        vector: Environments,
+        seats: Sequence[Sequence[int]],
+        kinds: Kinds,
+        actors: Actors,
+        published: Published,
+        mapping: PolicyMapping,
+        restarts: int = 0,
     ) -> None:
-        self._layout, self._policy, self._bank, self._generator = layout, policy, bank, generator
-        self._opponent, self._level = opponent, level
-        self._masked = layout.masked or not layout.masks.all()
-        self._columns: list[_Column] = []
+        self._vector, self._kinds, self._actors, self._published = vector, kinds, actors, published
+        self._mapping, self._restarts = mapping, restarts
+        self._streams: list[Streams] = []
         start = 0
-        for group in groups:
-            chosen = np.array(seats[start : start + group.shape.envs], np.int64)
-            self._columns.append(_Column(group, start, chosen))
-            start += group.shape.envs
-        self._envs = start
+        for number, group in enumerate(vector.groups):
+            end = start + group.shape.envs
+            self._streams.append(Streams(group, number, start, seats[start:end], kinds, mapping))
+            start = end
+        self._of = {id(streams.group): streams for streams in self._streams}
+        self.clock = Clock()
+        self.strays: list[Episode] = []
+        self.restarted, self.lost_steps = 0, 0
+        self._steps = 0
+        self.paused = False
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Where the chance of actions comes from."""
+        return self._actors.generator
 
     def reset(self) -> None:
-        """Begin an episode everywhere."""
-        for column in self._columns:
-            column.group.reset()
-        for column in self._columns:
-            column.frame, _ = column.group.frame()
-            column.tasks[:] = column.frame.tasks
-
-    @torch.no_grad()
-    def collect(self, steps: int, gamma: float) -> Rollout:
-        """Play.
-
-        Args:
-            steps: Steps of every environment.
-            gamma: Discount, for the value of what truncated episodes saw last.
+        """Begin an episode everywhere.
 
         Raises:
             MacurrError: an environment or the curriculum failed, or a worker died.
         """
-        rollout = self._empty(steps)
-        finals: list[tuple[int, NDArray[np.int64], NDArray[np.float32]]] = []
-        for t in range(steps + 1):
-            for column in self._columns:
-                if t > 0:
-                    frame, last = column.group.frame()
-                    self._note(rollout, column, frame, t - 1)
-                    if len(last.envs):
-                        finals.append((t - 1, last.envs + column.columns.start, np.array(last.observations)))
-                    column.frame = frame
-                if t < steps:
-                    column.group.act(self._act(rollout, column, t))
-                else:
-                    seen = torch.from_numpy(self._seen(column, column.seats))
-                    rollout.last_values[column.columns] = self._policy.value(seen).numpy()
-        self._bootstrap(rollout, finals, gamma)
-        rollout.episodes.sort(key=lambda episode: (episode.step, episode.env))
+        for streams in self._streams:
+            streams.group.reset()
+        for streams in self._streams:
+            frame, _ = streams.group.frame()
+            streams.begin(frame)
+
+    def collect(self, rounds: int = 1) -> list[Rollout]:
+        """Let every group play exactly so many rollouts, then stop.
+
+        Environments that have not started are started first.
+
+        Returns:
+            The rollouts, round by round, in the order of the groups.
+
+        Raises:
+            MacurrError: an environment or the curriculum failed, or workers died more often than they may.
+        """
+        for streams in self._streams:
+            streams.quota = rounds
+        found: list[list[Rollout]] = [[] for _ in self._streams]
+        self._set_off()
+        while any(streams.quota for streams in self._streams):
+            for rollout in self._serve():
+                found[rollout.number].append(rollout)
+        return [rollouts[i] for i in range(rounds) for rollouts in found]
+
+    def pump(self) -> list[Rollout]:
+        """Serve the groups whose frames have arrived; waits for one where there is none yet.
+
+        Returns:
+            The rollouts that are complete with that; none while `paused` and nobody is under way.
+
+        Raises:
+            MacurrError: as `collect`.
+        """
+        for streams in self._streams:
+            streams.quota = _FOREVER
+        if not self.paused:
+            self._set_off()
+        return self._serve()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no group is in the middle of a rollout."""
+        return not any(streams.waits or streams.rollout is not None for streams in self._streams)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a frame is under way."""
+        return any(streams.waits for streams in self._streams)
+
+    # One turn
+
+    def _set_off(self) -> None:
+        for streams in self._streams:
+            if not streams.waits:
+                self._go(streams)
+
+    def _serve(self) -> list[Rollout]:
+        due = [streams.group for streams in self._streams if streams.waits]
+        if not due:
+            return []
+        begun = time.perf_counter()
+        ready = self._vector.wait(due)
+        self.clock.add("env_wait", begun)
+        finished = []
+        for group in ready:
+            streams = self._of[id(group)]
+            if not streams.waits:  # its worker was replaced a moment ago
+                continue
+            rollout = self._take(streams)
+            if rollout is not None:
+                finished.append(rollout)
+            if not streams.waits and not self.paused:
+                self._go(streams)
+        return finished
+
+    def _take(self, streams: Streams) -> Rollout | None:
+        """Take in a group's frame; the rollout, if it is complete with that."""
+        begun = time.perf_counter()
+        try:
+            frame, finals = streams.group.frame()
+        except WorkerLost as error:
+            self._replace(streams.group, error)
+            return None
+        finally:
+            self.clock.add("env_wait", begun)
+        streams.waits = False
+        if streams.anew:
+            streams.begin(frame)
+            return None
+        episodes = streams.note(frame, finals)
+        self._steps += streams.group.shape.envs
+        if streams.rollout is None:
+            self.strays.extend(episodes)
+        if streams.rollout is None or not streams.full:
+            return None
+        begun = time.perf_counter()
+        with self._published.acting() as crew:
+            rollout = self._actors.finish(streams, crew)
+        self.clock.add("inference", begun)
+        streams.quota -= 1
         return rollout
 
-    def _empty(self, steps: int) -> Rollout:
-        shape = (steps, self._envs)
-        wide = (*shape, self._layout.actions)
-        discrete = self._layout.discrete
-        return Rollout(
-            observations=np.zeros((*shape, self._layout.features), np.float32),
-            masks=np.zeros(wide, np.bool_) if self._masked else None,
-            actions=np.zeros(shape, np.int64) if discrete else np.zeros(wide, np.float32),
-            log_probs=np.zeros(shape, np.float32),
-            values=np.zeros(shape, np.float32),
-            rewards=np.zeros(shape, np.float32),
-            dones=np.zeros(shape, np.bool_),
-            valid=np.zeros(shape, np.bool_),
-            last_values=np.zeros(self._envs, np.float32),
-        )
-
-    # Acting
-
-    def _act(self, rollout: Rollout, column: _Column, t: int) -> NDArray[np.int64] | NDArray[np.float32]:
-        frame = _present(column)
-        policy, columns = self._policy, column.columns
-        seen = rollout.observations[t, columns] = self._seen(column, column.seats)
-        masks = self._masks(frame, column.rows, column.seats)
-        params, values = policy(torch.from_numpy(seen))
-        actions = sample(policy.spec, params, masks, self._generator)
-        if rollout.masks is not None and masks is not None:
-            rollout.masks[t, columns] = masks.numpy()
-        rollout.actions[t, columns] = actions.numpy()
-        rollout.log_probs[t, columns] = log_prob(policy.spec, params, actions, masks).numpy()
-        rollout.values[t, columns] = values.numpy()
-        rollout.valid[t, columns] = frame.alive[column.rows, column.seats]
-        everyone = self._act_others(column, frame)
-        everyone[column.rows, column.seats] = actions.numpy()
-        return everyone
-
-    def _act_others(self, column: _Column, frame: Frame) -> NDArray[np.int64] | NDArray[np.float32]:
-        shape = frame.alive.shape
-        discrete = self._layout.discrete
-        out = np.zeros(shape, np.int64) if discrete else np.zeros((*shape, self._layout.actions), np.float32)
-        others = frame.alive.copy()
-        others[column.rows, column.seats] = False
-        envs, agents = np.nonzero(others)
-        if len(envs):
-            ids = column.tasks[envs, self._opponent].astype(np.int64)
-            rows = torch.from_numpy(frame.observations[envs, agents])
-            masks = self._masks(frame, envs, agents)
-            out[envs, agents] = self._bank.act(rows, masks, ids, self._generator).numpy()
-        return out
-
-    def _seen(self, column: _Column, agents: NDArray[np.int64]) -> NDArray[np.float32]:
-        return _present(column).observations[column.rows, agents]
-
-    def _masks(self, frame: Frame, envs: NDArray[np.int64], agents: NDArray[np.int64]) -> Tensor | None:
-        if not self._masked:
-            return None
-        return torch.from_numpy(
-            frame.masks[envs, agents] if self._layout.masked else self._layout.masks[agents]
-        )
-
-    # What came of it
-
-    def _note(self, rollout: Rollout, column: _Column, frame: Frame, t: int) -> None:
-        rows, seats = column.rows, column.seats
-        rollout.rewards[t, column.columns] = frame.rewards[rows, seats]
-        rollout.dones[t, column.columns] = (
-            frame.terminated[rows, seats] | frame.truncated[rows, seats] | frame.ended
-        )
-        column.returns += frame.rewards
-        column.lengths += 1
-        if frame.ended.any():
-            ended = np.flatnonzero(frame.ended)
-            rollout.episodes.extend(self._episode(column, int(i), t) for i in ended)
-            column.returns[ended] = 0.0
-            column.lengths[ended] = 0
-            column.tasks[ended] = frame.tasks[ended]
-
-    def _episode(self, column: _Column, i: int, t: int) -> Episode:
-        returns, seat = column.returns[i], int(column.seats[i])
-        others = np.delete(returns, seat)
-        return Episode(
-            env=column.columns.start + i,
-            step=t,
-            opponent=int(column.tasks[i, self._opponent]),
-            level=int(column.tasks[i, self._level]),
-            learner_return=float(returns[seat]),
-            others_return=float(others.mean()) if len(others) else 0.0,
-            length=int(column.lengths[i]),
-        )
-
-    def _bootstrap(
-        self,
-        rollout: Rollout,
-        finals: Sequence[tuple[int, NDArray[np.int64], NDArray[np.float32]]],
-        gamma: float,
-    ) -> None:
-        if not finals:
+    def _go(self, streams: Streams) -> None:
+        """Let a group act, unless it has played all that it is to play."""
+        if not streams.quota:
             return
-        values = self._policy.value(torch.from_numpy(np.concatenate([seen for _, _, seen in finals]))).numpy()
-        start = 0
-        for t, envs, _ in finals:
-            rollout.rewards[t, envs] += gamma * values[start : start + len(envs)]
-            start += len(envs)
+        if streams.rollout is None and not streams.warming:
+            streams.next_rollout()
+        begun = time.perf_counter()
+        with self._published.acting() as crew:
+            actions = self._actors.act(streams, crew)
+        begun = self.clock.add("inference", begun)
+        held = streams.hold()
+        try:
+            streams.group.act(actions, held)
+            streams.waits = True
+        except WorkerLost as error:
+            self._replace(streams.group, error)
+        finally:
+            self.clock.add("env_wait", begun)
 
+    def _replace(self, group: EnvGroup, error: WorkerLost) -> None:
+        """Start a worker in place of one that died; what its groups were writing is given up."""
+        if self.restarted >= self._restarts:
+            raise TransportError(
+                f"{error} {self.restarted} workers of this run were replaced before, which is all that "
+                f"worker_restarts={self._restarts} allows. Find out why they die; go on with --resume."
+            ) from error
+        self.restarted += 1
+        for other in self._vector.restart(group):
+            streams = self._of[id(other)]
+            if streams.rollout is not None:
+                self.lost_steps += streams.step * other.shape.envs
+                self.strays.extend(streams.rollout.episodes)
+            streams.rollout, streams.anew, streams.waits = None, True, True
 
-def _present(column: _Column) -> Frame:
-    if column.frame is None:
-        raise UsageError("A rollout was asked for before the environments were reset. Call reset() first.")
-    return column.frame
+    # State
+
+    def take_steps(self) -> int:
+        """Environment steps since they were last taken."""
+        taken, self._steps = self._steps, 0
+        return taken
+
+    def state_dict(self, *, whole: bool) -> dict[str, Any]:
+        """Chance, and where it is asked for what groups remember and the environments themselves.
+
+        Args:
+            whole: Whether to hold the environments in mid-episode, which must be in this process and between two
+                rollouts. Where they cannot be had, their episodes begin anew with the state.
+
+        Raises:
+            UsageError: they are in the middle of a rollout.
+        """
+        if whole and not self.idle:
+            raise UsageError("The state of environments can be had between two rollouts only.")
+        asked = [getattr(group, "state_dict", None) if whole else None for group in self._vector.groups]
+        states = [None if ask is None else ask() for ask in asked]
+        whole = all(state is not None for state in states)
+        return {
+            "generator": self.generator.get_state().numpy().copy(),
+            "mapping": self._mapping.state_dict(),
+            "groups": [streams.state_dict() for streams in self._streams] if whole else None,
+            "envs": states if whole else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> bool:
+        """Go on from `state_dict()`.
+
+        Returns:
+            Whether the environments go on too; otherwise `reset` has to follow.
+
+        Raises:
+            StateError: it is of other environments.
+        """
+        self._mapping.load_state_dict(state["mapping"])
+        self.generator.set_state(torch.from_numpy(state["generator"].copy()))
+        groups, envs = state["groups"], state["envs"]
+        loads = [getattr(group, "load_state_dict", None) for group in self._vector.groups]
+        if envs is None or any(load is None for load in loads):
+            return False
+        if len(groups) != len(self._streams) or len(envs) != len(loads):
+            raise StateError(
+                f"The state is of {len(groups)} groups of environments; there are {len(self._streams)}."
+            )
+        for load, one in zip(loads, envs, strict=True):
+            load(one)  # type: ignore[misc]  # none is None here
+        for streams, one in zip(self._streams, groups, strict=True):
+            streams.load_state_dict(one)
+        return True

@@ -30,9 +30,9 @@ _QUIET = 10.0
 
 def numbers(status: Status) -> str:
     """The numbers of a status as text."""
+    games = "" if status.win_rate is None else f"win rate {status.win_rate:>6.1%}   "
     return (
-        f"{status.speed:>7,.0f} steps/s   win rate {status.win_rate:>6.1%}   "
-        f"levels seen {status.levels_seen:>5,}   pool {status.pool:>2}"
+        f"{status.speed:>7,.0f} steps/s   {games}levels seen {status.levels_seen:>5,}   pool {status.pool:>2}"
     )
 
 

@@ -44,7 +44,6 @@ class LevelScores:
 
     Args:
         strategy: One of `SCORES`, or `LEARNABILITY`.
-        envs: Environments, E.
         per_opponent: Whether a level against one opponent is another than the same against the next: for what is
             remembered of a level, its best return or its results.
 
@@ -52,49 +51,67 @@ class LevelScores:
         ConfigError: there is no such strategy, or it is not scored by the learner.
     """
 
-    def __init__(self, strategy: str, envs: int, per_opponent: bool = False) -> None:
+    def __init__(self, strategy: str, per_opponent: bool = False) -> None:
         if strategy not in (*SCORES, LEARNABILITY):
             names = ", ".join((*SCORES, LEARNABILITY))
             raise ConfigError(f"score={strategy!r} cannot be used: it must be one of {names}.")
         self._score = SCORES.get(strategy)
         self._per_opponent = per_opponent
-        self._open: list[list[tuple[Floats, Floats]]] = [[] for _ in range(envs)]
+        self._open: dict[int, list[tuple[Floats, Floats]]] = {}
         self._known: dict[tuple[int, int], Floats] = {}
 
-    def read(self, rollout: Rollout, advantages: NDArray[np.float32]) -> list[tuple[Episode, float]]:
+    def read(
+        self,
+        rollout: Rollout,
+        advantages: NDArray[np.float32],
+        counted: NDArray[np.bool_] | None = None,
+    ) -> list[tuple[Episode, float]]:
         """Take in a rollout.
 
         Args:
             rollout: The rollout.
-            advantages: The learner's advantages, float32 (T, E).
+            advantages: The learners' advantages, float32 (T, S).
+            counted: Which steps count, bool (T, S): those that were trained on. By default all at which anybody acted.
 
         Returns:
-            The episodes that ended and the means of their steps' scores. Episodes at which the learner took no step
-            are left out.
+            The episodes that ended and the means of their steps' scores, over all learners. Episodes of which no step
+            counts are left out.
         """
-        starts = [0] * len(self._open)
+        counted = rollout.valid if counted is None else counted
+        places = _columns(rollout)
+        begun = dict.fromkeys(places, 0)
+        for env, streams in places.items():
+            if rollout.starts[0, streams.start]:  # what was open was given up with its worker
+                self._open.pop(env, None)
         scored = []
         for episode in rollout.episodes:
-            self._extend(rollout, advantages, episode.env, starts[episode.env], episode.step + 1)
-            starts[episode.env] = episode.step + 1
+            env, end = episode.env, episode.step + 1
+            self._extend(rollout, advantages, counted, env, places[env], slice(begun[env], end))
+            begun[env] = end
             mean = self._finish(episode)
             if mean is not None:
                 scored.append((episode, mean))
-        for env, start in enumerate(starts):
-            self._extend(rollout, advantages, env, start, len(advantages))
+        for env, start in begun.items():
+            self._extend(rollout, advantages, counted, env, places[env], slice(start, len(advantages)))
         return scored
 
     def _extend(
-        self, rollout: Rollout, advantages: NDArray[np.float32], env: int, start: int, end: int
+        self,
+        rollout: Rollout,
+        advantages: NDArray[np.float32],
+        counted: NDArray[np.bool_],
+        env: int,
+        streams: slice,
+        steps: slice,
     ) -> None:
-        rows = rollout.valid[start:end, env]
+        rows = counted[steps, streams]
         if rows.any():
-            steps = advantages[start:end, env][rows].astype(np.float64)
-            values = rollout.values[start:end, env][rows].astype(np.float64)
-            self._open[env].append((steps, values))
+            found = advantages[steps, streams][rows].astype(np.float64)
+            values = rollout.values[steps, streams][rows].astype(np.float64)
+            self._open.setdefault(env, []).append((found, values))
 
     def _finish(self, episode: Episode) -> float | None:
-        parts, self._open[episode.env] = self._open[episode.env], []
+        parts = self._open.pop(episode.env, [])
         known = self._remember(episode)
         if not parts:
             return None
@@ -121,17 +138,34 @@ class LevelScores:
         self._known = {key: known for key, known in self._known.items() if key[0] in kept}
 
     def state_dict(self) -> dict[str, Any]:
-        """What is remembered. Episodes under way are left out: whoever goes on from here plays them anew."""
+        """What is remembered, and what has been seen of the episodes under way."""
+        envs = sorted(self._open)
+        parts = [[np.concatenate(column) for column in zip(*self._open[env], strict=True)] for env in envs]
         return {
             "keys": np.array(list(self._known), np.int64).reshape(-1, 2),
             "known": np.array(list(self._known.values()), np.float64).reshape(-1, 3),
+            "envs": np.array(envs, np.int64),
+            "lengths": np.array([len(part[0]) for part in parts], np.int64),
+            "open": np.array([np.concatenate(column) for column in zip(*parts, strict=True)]).reshape(2, -1),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict()`."""
         keys = [(int(opponent), int(level)) for opponent, level in state["keys"]]
-        self._known = dict(zip(keys, state["known"], strict=True))
-        self._open = [[] for _ in self._open]
+        known = dict(zip(keys, state["known"], strict=True))
+        ends = np.cumsum(state["lengths"])[:-1]
+        parts = zip(*(np.split(column, ends) for column in state["open"]), strict=True)
+        opened = {int(env): [part] for env, part in zip(state["envs"], parts, strict=False)}
+        self._known, self._open = known, opened
+
+
+def _columns(rollout: Rollout) -> dict[int, slice]:
+    """The streams of each environment, which stand side by side."""
+    envs, first = np.unique(rollout.env_of, return_index=True)
+    ends = [*first[1:].tolist(), len(rollout.env_of)]
+    return {
+        env: slice(start, end) for env, start, end in zip(envs.tolist(), first.tolist(), ends, strict=True)
+    }
 
 
 def expected_learnability(wins: float, others: float) -> float:

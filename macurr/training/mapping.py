@@ -141,12 +141,15 @@ class PolicyMapping:
             return self._chosen(env, episode, self._rng)
         if self.name == "random" and self.policies > 1:
             return self._random(env, episode)
-        numbers = {"env": [env] * len(self.agents), "role": self._roles}.get(self.name, [0] * len(self.agents))
+        numbers = {"env": [env] * len(self.agents), "role": self._roles}.get(
+            self.name, [0] * len(self.agents)
+        )
         return np.remainder(numbers, self.policies).astype(np.int16)
 
     def for_evaluation(self, agent: str) -> int:
-        """The policy that plays an agent where no environment of the training is meant: as in the first episode of
-        environment 0, without chance ("random": policy 0).
+        """The policy that plays an agent outside of the training.
+
+        It is that of the first episode of environment 0, without chance; with "random", policy 0.
 
         Raises:
             ConfigError: the user's function gave something that is no policy.
@@ -162,7 +165,7 @@ class PolicyMapping:
         return {
             "rng": generator_state(self._rng),
             "envs": np.array(envs, np.int64),
-            "drawn": np.array([self._drawn[env] for env in envs], np.int16).reshape(len(envs), -1),
+            "drawn": np.array([self._drawn[env] for env in envs], np.int16).reshape(-1, len(self.agents)),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -185,7 +188,8 @@ class PolicyMapping:
     def _random(self, env: int, episode: int) -> NDArray[np.int16]:
         if env not in self._drawn or episode % self._episodes == 0:
             self._drawn[env] = self._rng.integers(self.policies, size=len(self.agents)).astype(np.int16)
-        return self._drawn[env].copy()
+        drawn: NDArray[np.int16] = self._drawn[env].copy()
+        return drawn
 
     def _chosen(self, env: int, episode: int, rng: np.random.Generator) -> NDArray[np.int16]:
         chosen = [self._checked(agent, env, episode, rng) for agent in self.agents]

@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from macurr import make_local_curriculum, make_multiprocessing_curriculum
+from macurr.errors import ConfigError
 from macurr.opponents import AgentPool
+from macurr.training.acting import Actors
 from macurr.training.collector import Collector
 from macurr.training.config import TrainConfig
 from macurr.training.envs import EnvSource
+from macurr.training.frames import FrameShape
 from macurr.training.layout import Layout
+from macurr.training.learner import Learner
+from macurr.training.mapping import PolicyMapping, learning_seats
 from macurr.training.opponents import PolicyBank
-from macurr.training.policy import Policy
-from macurr.training.stepping import FrameShape
-from macurr.training.tasks import LEVEL, OPPONENT, TASK_WIDTH, build_curriculum
+from macurr.training.streams import Kinds
+from macurr.training.tasks import Places, build_curriculum
 from macurr.training.vector import VectorEnv
 from macurr.training.worker import Job
 
-__all__ = ["playing", "probe"]
+__all__ = ["Session", "playing", "probe", "seats_of"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is open while a run trains.
+
+    Attributes:
+        synced: The curriculum, synced with the environments.
+        collector: Collects; its environments have begun.
+    """
+
+    synced: Any
+    collector: Collector
+
+
+def seats_of(config: TrainConfig, layout: Layout) -> tuple[tuple[int, ...], ...]:
+    """The numbers of the agents that learn in each environment.
+
+    Raises:
+        ConfigError: with these sides nobody is left to play against the learners.
+    """
+    everyone = config.opponents == "none"
+    seats = learning_seats(layout.agents, config.num_envs, config.policies.sides, everyone)
+    if not everyone and len(layout.agents) > 1 and any(len(own) == len(layout.agents) for own in seats):
+        raise ConfigError(
+            f"sides={config.policies.sides!r} makes one side of all agents of {layout.name} "
+            f"({', '.join(layout.agents)}), and "
+            f"opponents={config.opponents!r} finds nobody to play. Use opponents='none', or sides='agent'."
+        )
+    return seats
 
 
 @contextmanager
@@ -29,24 +64,26 @@ def playing(
     config: TrainConfig,
     source: EnvSource,
     layout: Layout,
-    policy: Policy,
+    learner: Learner,
+    mapping: PolicyMapping,
     pool: AgentPool,
     generator: torch.Generator,
     state: Mapping[str, Any] | None,
-) -> Iterator[tuple[Any, Collector]]:
-    """The synced curriculum and a collector whose environments have begun their first episodes.
+) -> Iterator[Session]:
+    """The synced curriculum, and a collector whose environments have begun their first episodes or go on.
 
     Args:
         config: The run's settings.
         source: The environment.
         layout: How it is laid out.
-        policy: The live policy.
+        learner: Where the live policies come from.
+        mapping: Which of them plays whom.
         pool: The opponents.
         generator: Where the chance of actions comes from.
-        state: The curriculum's state to go on from; None to begin.
+        state: "curriculum" and "collector" of a checkpoint to go on from; None to begin.
 
     Raises:
-        StateError: the state is of another curriculum.
+        StateError: the state is of another run.
         MacurrError: an environment failed or a worker died.
     """
     curriculum = build_curriculum(config, pool)
@@ -54,22 +91,41 @@ def playing(
     synced: Any = (make_local_curriculum if local else make_multiprocessing_curriculum)(curriculum)
     with synced:
         if state is not None:
-            synced.load_state_dict(state)
-        # Environment i is learned in by agent i modulo A, so that every seat is trained as often as any other.
-        seats = [i % len(layout.agents) for i in range(config.num_envs)]
-        each = config.envs_per_worker
-        jobs = [
-            Job(source, tuple(seats[w * each : (w + 1) * each]), TASK_WIDTH, synced.components)
-            for w in range(config.workers)
-        ]
-        shapes = [FrameShape.of(layout, each, TASK_WIDTH)] * config.workers
-        bank = PolicyBank(policy.spec, pool.get)
-        with VectorEnv(jobs, shapes, local=local) as vector:
-            collector = Collector(
-                vector.groups, seats, layout, policy, bank, generator, opponent=OPPONENT, level=LEVEL
-            )
-            collector.reset()
-            yield synced, collector
+            synced.load_state_dict(state["curriculum"])
+        seats, places = seats_of(config, layout), Places.of(config)
+        bank = PolicyBank(learner.spec, pool.get, device=learner.policies[0].device)
+        kinds = Kinds(
+            layout=layout,
+            steps=config.ppo.rollout,
+            memory=learner.spec.state_size,
+            others_memory=bank.state_size,
+            central=learner.spec.central > 0,
+            opponent=places.opponent,
+            level=places.level,
+            warm_up=config.decorrelate,
+            envs=config.num_envs,
+        )
+        actors = Actors(layout, kinds, bank, generator)
+        with _vector(config, source, layout, seats, places.width, synced.components) as vector:
+            collector = Collector(vector, seats, kinds, actors, learner, mapping, config.worker_restarts)
+            if state is None or not collector.load_state_dict(state["collector"]):
+                collector.reset()
+            yield Session(synced, collector)
+
+
+def _vector(
+    config: TrainConfig,
+    source: EnvSource,
+    layout: Layout,
+    seats: Sequence[tuple[int, ...]],
+    width: int,
+    components: Any,
+) -> VectorEnv:
+    each = config.envs_per_worker // config.num_splits
+    parts = [tuple(seats[start : start + each]) for start in range(0, config.num_envs, each)]
+    jobs = [Job(source, part, width, components) for part in parts]
+    shapes = [FrameShape.of(layout, each, width)] * len(jobs)
+    return VectorEnv(jobs, shapes, local=config.transport == "local", splits=config.num_splits)
 
 
 def probe(source: EnvSource) -> Layout:

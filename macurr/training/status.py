@@ -21,7 +21,8 @@ class Status:
         steps: Environment steps so far.
         seconds: Seconds of training so far, over all sittings.
         speed: Environment steps per second of the last update, its training included.
-        win_rate: Wins plus half the draws of the learner in its latest 1000 episodes against the pool.
+        win_rate: Wins plus half the draws of the learners in their latest 1000 episodes against the pool; None where
+            everybody learns.
         levels_seen: Training levels played at least once.
         pool: Snapshots in the pool.
     """
@@ -31,7 +32,7 @@ class Status:
     steps: int
     seconds: float
     speed: float
-    win_rate: float
+    win_rate: float | None
     levels_seen: int
     pool: int
 

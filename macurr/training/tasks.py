@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,20 +21,37 @@ from macurr.opponents import AgentPool
 from macurr.training.config import TrainConfig
 from macurr.training.levels import LEARNABILITY
 from macurr.training.rollout import Episode
-from macurr.wrappers import DualCurriculumWrapper
+from macurr.wrappers import DualCurriculumWrapper, MultiagentSharedCurriculumWrapper
 
-__all__ = ["LEVEL", "OPPONENT", "TASK_WIDTH", "build_curriculum", "score_message"]
+__all__ = ["Places", "build_curriculum", "level_entropy", "score_message"]
 
-OPPONENT, LEVEL = 0, 1
-"""Places of the parts of a task, `Task(agent, env)`, in `infos[agent]["task"]`."""
-TASK_WIDTH = 2
+
+@dataclass(frozen=True)
+class Places:
+    """Where the parts of a task are in `infos[agent]["task"]`.
+
+    Attributes:
+        opponent: Of the opponent; None where every agent learns.
+        level: Of the level.
+        width: Numbers of a task.
+    """
+
+    opponent: int | None
+    level: int
+    width: int
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Places:
+        """Those of a run: a task is `Task(agent, env)`, or the level alone where nobody plays against the learners."""
+        return cls(None, 0, 1) if config.opponents == "none" else cls(0, 1, 2)
+
 
 _EXPLORATION = 0.1
 """PFSP's share of opponents drawn uniformly: one that is always beaten might beat a later policy. In the same way the
 share that the joint curriculum does not choose by scores."""
 
 
-def build_curriculum(config: TrainConfig, pool: AgentPool) -> DualCurriculumWrapper:
+def build_curriculum(config: TrainConfig, pool: AgentPool) -> Curriculum:
     """The curriculum of a run.
 
     Args:
@@ -41,6 +60,9 @@ def build_curriculum(config: TrainConfig, pool: AgentPool) -> DualCurriculumWrap
     """
     seeds = np.random.SeedSequence(config.seed).spawn(2)
     levels, others = (np.random.default_rng(seed) for seed in seeds)
+    if config.opponents == "none":
+        alone = (_replay if config.curriculum == "plr" else _uniform)(config, levels)
+        return MultiagentSharedCurriculumWrapper(alone) if alone.single_agent else alone
     opponents = _opponents(config, pool, others)
     if config.curriculum == "joint":
         return DualCurriculumWrapper(
@@ -50,19 +72,34 @@ def build_curriculum(config: TrainConfig, pool: AgentPool) -> DualCurriculumWrap
     return DualCurriculumWrapper((_replay if replayed else _uniform)(config, levels), opponents)
 
 
-def score_message(config: TrainConfig, scored: Sequence[tuple[Episode, float]]) -> dict[str, Any] | None:
+def score_message(
+    config: TrainConfig, scored: Sequence[tuple[Episode, float]], versions: Sequence[int] = ()
+) -> dict[str, Any] | None:
     """What to tell the curriculum by `update_on_demand`; None where it does not ask for scores.
 
     Args:
         config: The run's settings.
         scored: Finished episodes and their levels' scores.
+        versions: For each, the version of the policy that played it: for a curriculum that looks at their age.
     """
     if config.curriculum == "dr" or not scored:
         return None
-    return {
-        "tasks": [(episode.opponent, episode.level) for episode, _ in scored],
+    alone = config.opponents == "none"
+    message: dict[str, Any] = {
+        "tasks": [episode.level if alone else (episode.opponent, episode.level) for episode, _ in scored],
         "scores": [score for _, score in scored],
     }
+    return {**message, "versions": list(versions)} if len(versions) else message
+
+
+def level_entropy(config: TrainConfig, curriculum: Curriculum) -> float:
+    """Entropy in nats of the next level's distribution, over all opponents; NaN where there is none."""
+    probabilities = curriculum.distribution()
+    if probabilities is None:
+        return math.nan
+    levels = probabilities.reshape(-1, config.tasks.levels).sum(axis=0)
+    positive = levels[levels > 0]
+    return float(-(positive * np.log(positive)).sum())
 
 
 def _uniform(config: TrainConfig, rng: np.random.Generator) -> Curriculum:

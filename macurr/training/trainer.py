@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,29 +11,30 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from macurr.errors import ConfigError, PoolError, StateError
+from macurr.errors import ConfigError, MacurrError, PoolError, StateError
 from macurr.opponents import AgentPool
 from macurr.persistence import write_atomically
-from macurr.training.collector import Collector
+from macurr.training.batch import batch_plan
+from macurr.training.checkpoints import Checkpoints, settle_pool
 from macurr.training.config import TrainConfig
+from macurr.training.devices import resolve_device
 from macurr.training.envs import EnvSource
 from macurr.training.evaluation import evaluate
 from macurr.training.layout import Layout
+from macurr.training.learner import Learner, LearnerReport
 from macurr.training.levels import LevelHistory, LevelScores
 from macurr.training.logs import TensorBoard
-from macurr.training.policy import Policy, PolicySpec
-from macurr.training.ppo import PPO
+from macurr.training.loops import AsynchronousLoop, Loop, SynchronousLoop
+from macurr.training.mapping import PolicyMapping
+from macurr.training.policy import PolicySpec
+from macurr.training.records import Records
 from macurr.training.report import write_report
-from macurr.training.rollout import Episode
 from macurr.training.rundir import RunDir
-from macurr.training.session import playing, probe
+from macurr.training.session import Session, playing, probe, seats_of
 from macurr.training.status import Listener, Status, TrainResult
-from macurr.training.tasks import score_message
+from macurr.training.tasks import level_entropy, score_message
 
 __all__ = ["Trainer"]
-
-_RECENT = 1000
-"""Episodes that the win rate shown is over."""
 
 
 class Trainer:
@@ -45,8 +45,14 @@ class Trainer:
         run: The run's directory.
         layout: How the environment is laid out, where it is known already.
 
+    Attributes:
+        learner: The policies and their optimisers.
+        records: The counters, and the latest rows of the tables.
+        history: What was played, and what it scored.
+        pool: The snapshots.
+
     Raises:
-        ConfigError: the environment cannot be used.
+        ConfigError: the environment cannot be used, or the sizes of batches do not fit.
         PoolError: the pool's folder cannot be used.
     """
 
@@ -54,31 +60,43 @@ class Trainer:
         self.config, self.directory = config, run
         self.source = EnvSource(config.env, dict(config.env_args))
         self.layout = layout or probe(self.source)
-        self._generator = torch.Generator().manual_seed(config.seed)
-        self.policy = Policy(PolicySpec.of(self.layout, config.model.hidden), self._generator)
-        self.ppo = PPO(self.policy, config.ppo, self._generator)
-        self._scores = LevelScores(
-            config.tasks.score, config.num_envs, per_opponent=config.curriculum == "joint"
+        seats = seats_of(config, self.layout)
+        self.plan = batch_plan(config, [len(own) for own in seats])
+        seeds = np.random.SeedSequence(config.seed).generate_state(3)
+        training, self._acting = (torch.Generator().manual_seed(int(seed)) for seed in seeds[:2])
+        self.learner = Learner(
+            PolicySpec.of(self.layout, config.model),
+            config,
+            training,
+            resolve_device(config.device),
+            copies=config.asynchronous,
         )
+        policies = config.policies
+        self._mapping = PolicyMapping(
+            policies.mapping,
+            policies.num_policies,
+            self.layout.agents,
+            np.random.default_rng(int(seeds[2])),
+            policies.mapping_episodes,
+        )
+        self._scores = LevelScores(config.tasks.score, per_opponent=config.curriculum == "joint")
         self.history = LevelHistory(config.tasks.levels)
         self.pool = AgentPool(run.snapshots, config.tasks.capacity, keep="spread")
-        self._recent: deque[int] = deque(maxlen=_RECENT)
-        self._update, self._steps, self._episodes, self._seconds = 0, 0, 0, 0.0
-        self._speed = 0.0
-        self._row: dict[str, Any] = {}
-        self._timing: dict[str, float] = {}
-        self._saved: dict[str, Any] | None = None
-        self._curriculum_state: Mapping[str, Any] | None = None
+        contested = any(len(own) < len(self.layout.agents) for own in seats)
+        self.records = Records(policies.num_policies, contested)
+        self._checkpoints = Checkpoints(run, config.checkpoint_minutes)
+        self._resumed: Mapping[str, Any] | None = None
 
     @classmethod
     def start(cls, config: TrainConfig) -> Trainer:
         """Begin a new run. A run that cannot begin leaves nothing behind.
 
         Raises:
-            ConfigError: the environment or the directory cannot be used.
+            ConfigError: the environment or the directory cannot be used, or the sizes of batches do not fit.
         """
         layout = probe(EnvSource(config.env, dict(config.env_args)))
-        LevelScores(config.tasks.score, 0)
+        batch_plan(config, [len(own) for own in seats_of(config, layout)])
+        LevelScores(config.tasks.score)
         run = RunDir.create(config)
         try:
             return cls(config, run, layout)
@@ -99,27 +117,27 @@ class Trainer:
         listener = listener or Listener()
         try:
             listener.began(self.directory, self.config)
-            if not len(self.pool):
-                self._add_snapshot()
-            with TensorBoard(self.directory.tensorboard, self._steps) as board, self._playing() as parts:
-                synced, collector = parts
-                if self._saved is None:
-                    self._saved = self._capture(synced)
-                while not self._finished():
-                    self._one_update(synced, collector)
-                    self._keep(synced, board)
-                    listener.updated(self.status())
+            self._snapshot_if_due()
+            with (
+                TensorBoard(self.directory.tensorboard, self.records.steps) as board,
+                self._playing() as session,
+            ):
+                loop = self._loop(session)
+                try:
+                    self._train(session, loop, board, listener)
+                finally:
+                    self._end(session, loop, board)
         except BaseException:
             self._save_or_discard()
             raise
-        self._save()
+        self._checkpoints.save()
 
     def finish(self, listener: Listener | None = None) -> TrainResult:
-        """Add the final policy to the pool, evaluate it and write the report."""
-        if self.pool.metadata(self.pool.latest).get("update") != self._update:
-            self._add_snapshot()
-        self._save()
-        write_atomically(self.directory.policy, safetensors.numpy.save(self.policy.arrays()))
+        """Add the final policies to the pool, evaluate them and write the report."""
+        self._snapshot_if_due(final=True)
+        self._checkpoints.note_snapshots(self.pool.ids)
+        self._checkpoints.save()
+        write_atomically(self.directory.policy, safetensors.numpy.save(self.learner.snapshot()))
         listener = listener or Listener()
         result = evaluate(self.directory.path, listener.evaluating)
         if self.config.evaluation.report:
@@ -128,135 +146,148 @@ class Trainer:
 
     def status(self) -> Status:
         """Where the run stands."""
-        outcomes = np.array(self._recent)
+        records = self.records
         return Status(
             done=self._progress(),
-            update=self._update,
-            steps=self._steps,
-            seconds=self._seconds,
-            speed=self._speed,
-            win_rate=float((outcomes + 1).mean() / 2) if len(outcomes) else 0.5,
+            update=records.update,
+            steps=records.steps,
+            seconds=records.seconds,
+            speed=records.speed,
+            win_rate=records.win_rate,
             levels_seen=self.history.seen,
             pool=len(self.pool),
         )
 
-    # One update
+    # Updates
 
-    def _one_update(self, synced: Any, collector: Collector) -> None:
+    def _loop(self, session: Session) -> Loop:
+        if not self.config.asynchronous:
+            return SynchronousLoop(session.collector, self.learner, self.plan, self._progress)
+        bound = self.config.num_batches_to_accumulate
+        return AsynchronousLoop(session.collector, self.learner, self.plan, self._progress, bound)
+
+    def _train(self, session: Session, loop: Loop, board: TensorBoard, listener: Listener) -> None:
+        self.records.start()
+        while not self._finished():
+            report = loop.update()
+            self._take(report, session, board)
+            self._checkpoints.offer(
+                lambda: self._capture(session), exact=self._exact, first=self.records.update == 1
+            )
+            if self._due():
+                if self._exact:
+                    # Before the pool changes: from here, the same snapshot is taken again, or found.
+                    self._checkpoints.capture(lambda: self._capture(session))
+                    self._checkpoints.save()
+                self._snapshot_if_due()
+            listener.updated(self.status())
+
+    def _take(self, report: LearnerReport, session: Session, board: TensorBoard) -> None:
+        """Take in an update: teach the curriculum, count, and write down what came of it."""
+        collector = session.collector
+        strays, collector.strays = collector.strays, []
+        episodes = self.records.count(report, strays)
         begun = time.perf_counter()
-        config = self.config.ppo
-        rollout = collector.collect(config.rollout, config.gamma)
-        collected = time.perf_counter()
-        estimates = rollout.advantages(config.gamma, config.gae_lambda)
-        scored = self._scores.read(rollout, estimates)
-        self._teach(synced, scored)
-        losses = self.ppo.update(rollout.samples(estimates), self._progress())
-        self._update += 1
-        self._steps += self.config.batch
-        self._episodes += len(rollout.episodes)
-        self._recent.extend(episode.outcome for episode in rollout.episodes)
-        self.history.mark(self._steps)
-        ended = time.perf_counter()
-        self._seconds += ended - begun
-        self._speed = self.config.batch / (ended - begun)
-        self._row = self._metrics(rollout.episodes, scored, losses)
-        self._timing = {
-            "update": self._update,
-            "seconds": self._seconds,
-            "steps_per_second": self._speed,
-            "collect": collected - begun,
-            "train": ended - collected,
-        }
+        scores = self._teach(session.synced, report)
+        entropy = level_entropy(self.config, session.synced)
+        collector.clock.add("curriculum", begun)
+        self.history.mark(self.records.steps)
+        more = {"levels_seen": self.history.seen, "pool": len(self.pool), "curriculum_entropy": entropy}
+        self.records.write_row(report, episodes, scores, more)
+        self.records.write_timing(report, collector.clock.take(), collector.take_steps())
+        self.directory.append(self.directory.metrics, self.records.row)
+        self.directory.append(self.directory.timing, self.records.timing)
+        board.write(self.records.row, self.records.timing, session.synced, self.records.steps)
 
-    def _keep(self, synced: Any, board: TensorBoard) -> None:
-        """Write down what came of an update."""
-        self.directory.append(self.directory.metrics, self._row)
-        self.directory.append(self.directory.timing, self._timing)
-        board.write(self._row, self._timing, synced, self._steps)
-        due = self._update % self.config.tasks.snapshot_every == 0
-        if due:
-            self._add_snapshot()
-        self._saved = self._capture(synced)
-        if due:
-            self._save()
-
-    def _teach(self, synced: Any, scored: list[tuple[Episode, float]]) -> None:
-        """Tell the curriculum what the learner thinks of the levels that it has just finished."""
+    def _teach(self, synced: Any, report: LearnerReport) -> list[float]:
+        """Tell the curriculum what the learner thinks of the levels that were finished; the scores."""
+        scored, versions = [], []
+        for rollout, estimates, counted in zip(
+            report.rollouts, report.estimates, report.counted, strict=True
+        ):
+            found = self._scores.read(rollout, estimates, counted)
+            scored += found
+            versions += [rollout.version_of(episode) for episode, _ in found]
         for episode, score in scored:
             self.history.add(episode.level, score)
-        message = score_message(self.config, scored)
+        message = score_message(self.config, scored, versions)
         if message is not None:
             synced.update_on_demand(message)
+        return [score for _, score in scored]
 
-    def _metrics(
-        self, episodes: list[Episode], scored: list[tuple[Episode, float]], losses: Mapping[str, float]
-    ) -> dict[str, Any]:
-        outcomes = np.array([episode.outcome for episode in episodes])
-        return {
-            "update": self._update,
-            "steps": self._steps,
-            "episodes": self._episodes,
-            "win": _mean(outcomes > 0),
-            "draw": _mean(outcomes == 0),
-            "loss": _mean(outcomes < 0),
-            "learner_return": _mean([episode.learner_return for episode in episodes]),
-            "episode_length": _mean([episode.length for episode in episodes]),
-            "level_score": _mean([score for _, score in scored]),
-            "levels_seen": self.history.seen,
-            "pool": len(self.pool),
-            **losses,
-        }
+    # Snapshots
 
-    def _add_snapshot(self) -> None:
-        self.pool.add(self.policy.arrays(), update=self._update, steps=self._steps)
-        self._scores.keep(self.pool.ids)
+    def _due(self, final: bool = False) -> bool:
+        """Whether the policies are to enter the pool now, and are not in it yet."""
+        if not len(self.pool):
+            return True
+        due = final or self.records.update % self.config.tasks.snapshot_every == 0
+        return due and self.pool.metadata(self.pool.latest).get("update") != self.records.update
+
+    def _snapshot_if_due(self, *, final: bool = False) -> None:
+        if self._due(final):
+            update, steps = self.records.update, self.records.steps
+            self.pool.add(
+                self.learner.snapshot(), update=update, steps=steps, policies=len(self.learner.policies)
+            )
+            self._scores.keep(self.pool.ids)
 
     # Bounds
 
     def _progress(self) -> float:
-        shares = [0.0]
         if self.config.max_steps is not None:
-            shares.append(self._steps / self.config.max_steps)
-        elif self.config.max_minutes is not None:
-            shares.append(self._seconds / 60 / self.config.max_minutes)
-        return min(max(shares), 1.0)
+            return min(self.records.steps / self.config.max_steps, 1.0)
+        if self.config.max_minutes is not None:
+            return min(self.records.seconds / 60 / self.config.max_minutes, 1.0)
+        return 0.0
 
     def _finished(self) -> bool:
         steps, minutes = self.config.max_steps, self.config.max_minutes
-        return (steps is not None and self._steps >= steps) or (
-            minutes is not None and self._seconds >= 60 * minutes
+        return (steps is not None and self.records.steps >= steps) or (
+            minutes is not None and self.records.seconds >= 60 * minutes
         )
 
     # State
 
-    def _playing(self) -> AbstractContextManager[tuple[Any, Collector]]:
+    @property
+    def _exact(self) -> bool:
+        """Whether a resumed run is to be the uninterrupted one, bit by bit."""
+        return self.config.transport == "local" and not self.config.asynchronous
+
+    def _playing(self) -> AbstractContextManager[Session]:
         return playing(
             self.config,
             self.source,
             self.layout,
-            self.policy,
+            self.learner,
+            self._mapping,
             self.pool,
-            self._generator,
-            self._curriculum_state,
+            self._acting,
+            self._resumed,
         )
 
-    def _capture(self, synced: Any) -> dict[str, Any]:
+    def _end(self, session: Session, loop: Loop, board: TensorBoard) -> None:
+        """Let the learner finish what it is at, and keep what was reached where that is a whole state."""
+        for report in loop.close():
+            self._take(report, session, board)
+        between = session.collector.idle or not self._exact
+        if self.records.update and loop.settled and between:
+            try:
+                self._checkpoints.capture(lambda: self._capture(session))
+            except MacurrError:  # what has failed cannot be asked; the capture before is kept
+                return
+
+    def _capture(self, session: Session) -> dict[str, Any]:
         """Everything after an update, independent of what comes next."""
         return {
             "type": "Trainer",
-            "learner": self.ppo.state_dict(),
-            "curriculum": synced.state_dict(),
-            "generator": self._generator.get_state().numpy().copy(),
+            "learner": self.learner.state_dict(),
+            "curriculum": session.synced.state_dict(),
+            "collector": session.collector.state_dict(whole=self._exact),
             "scores": self._scores.state_dict(),
             "history": self.history.state_dict(),
-            "recent": list(self._recent),
+            "records": self.records.state_dict(),
             "snapshots": self.pool.ids,
-            "counters": {
-                "update": self._update,
-                "steps": self._steps,
-                "episodes": self._episodes,
-                "seconds": self._seconds,
-            },
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -266,37 +297,24 @@ class Trainer:
             ConfigError: it does not fit this run.
         """
         try:
-            self.ppo.load_state_dict(state["learner"])
-            self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
+            self.learner.load_state_dict(state["learner"])
             self._scores.load_state_dict(state["scores"])
             self.history.load_state_dict(state["history"])
-            self._recent.extend(state["recent"])
-            counters = state["counters"]
-            self._update, self._steps = int(counters["update"]), int(counters["steps"])
-            self._episodes, self._seconds = int(counters["episodes"]), float(counters["seconds"])
-            # Snapshots that the checkpoint does not know are of updates that will be made again.
-            for stray in set(self.pool.ids) - set(state["snapshots"]):
-                self.pool.remove(stray)
+            self.records.load_state_dict(state["records"])
+            settle_pool(self.pool, state["snapshots"], self.records.update)
+            curriculum, collector = state["curriculum"], state["collector"]
         except (KeyError, TypeError, ValueError, StateError, PoolError) as error:
             raise ConfigError(
                 f"The run {self.directory.path} cannot be resumed: its checkpoint does not fit ({error}). "
                 "Start a new one."
             ) from error
-        self._saved = dict(state)
-        self._curriculum_state = state["curriculum"]
-        self.directory.cut(self._update)
-
-    def _save(self) -> None:
-        if self._saved is not None:
-            self.directory.save(self._saved)
+        self._checkpoints.loaded(state)
+        self._resumed = {"curriculum": curriculum, "collector": collector}
+        self.directory.cut(self.records.update)
 
     def _save_or_discard(self) -> None:
         """After a failure: keep what was reached, or leave nothing where there is nothing to keep."""
-        if self._update or self.directory.checkpoint.exists():
-            self._save()
+        if self.records.update or self.directory.checkpoint.exists():
+            self._checkpoints.save()
         else:
             self.directory.discard()
-
-
-def _mean(values: Any) -> float:
-    return float(np.mean(values)) if len(values) else 0.0

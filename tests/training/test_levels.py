@@ -7,10 +7,11 @@ from macurr.training.levels import LevelHistory, LevelScores, expected_learnabil
 from macurr.training.rollout import Episode, Rollout
 
 
-def rollout(values, valid=None, episodes=()):
+def rollout(values, valid=None, episodes=(), env_of=None, starts=None):
     values = np.array(values, np.float32)
     valid = np.ones(values.shape, bool) if valid is None else np.array(valid, bool)
     zeros = np.zeros_like(values)
+    whole = np.zeros(values.shape, np.int64)
     return Rollout(
         observations=zeros[..., None],
         masks=None,
@@ -20,6 +21,11 @@ def rollout(values, valid=None, episodes=()):
         rewards=zeros,
         dones=valid,
         valid=valid,
+        starts=~valid if starts is None else np.array(starts, bool),
+        policies=whole.astype(np.int16),
+        versions=whole,
+        env_of=np.arange(values.shape[1]) if env_of is None else np.array(env_of),
+        agent_of=whole[0],
         last_values=zeros[0],
         episodes=list(episodes),
     )
@@ -38,7 +44,7 @@ def after(scores, *episodes):
 
 
 def test_an_episode_over_two_rollouts_is_averaged_over_its_steps():
-    scores = LevelScores("value_l1", 1)
+    scores = LevelScores("value_l1")
     assert scores.read(rollout([[0], [0]]), np.array([[1], [-2]], np.float32)) == []
     ended = episode(0, 0)
     second = rollout([[0], [0]], episodes=[ended])
@@ -51,7 +57,7 @@ def test_an_episode_over_two_rollouts_is_averaged_over_its_steps():
 
 def test_only_steps_of_a_living_learner_count():
     ended = episode(0, 2)
-    got = LevelScores("value_l1", 1).read(
+    got = LevelScores("value_l1").read(
         rollout([[0]] * 3, valid=[[1], [1], [0]], episodes=[ended]), np.array([[1], [3], [99]], np.float32)
     )
     assert got == [(ended, 2.0)]
@@ -60,11 +66,51 @@ def test_only_steps_of_a_living_learner_count():
 def test_a_learner_without_a_step_scores_nothing():
     ended = episode(0, 0)
     assert (
-        LevelScores("value_l1", 1).read(
+        LevelScores("value_l1").read(
             rollout([[0]], valid=[[0]], episodes=[ended]), np.array([[5]], np.float32)
         )
         == []
     )
+
+
+def test_a_score_is_the_mean_over_all_learners_of_an_environment():
+    ended = [episode(5, 1), episode(6, 0)]
+    steps = rollout(
+        [[0] * 3] * 2,
+        valid=[[1, 1, 1], [1, 0, 1]],
+        episodes=ended[::-1],
+        env_of=[5, 5, 6],
+        starts=[[0] * 3] * 2,
+    )
+    got = LevelScores("value_l1").read(steps, np.array([[1, 3, 7], [8, 99, 50]], np.float32))
+    assert got == [(ended[1], 7.0), (ended[0], 4.0)]
+
+
+def test_only_what_was_trained_on_counts():
+    ended = episode(0, 2)
+    steps, counted = rollout([[0]] * 3, episodes=[ended]), np.array([[False], [True], [True]])
+    got = LevelScores("value_l1").read(steps, np.array([[50], [1], [3]], np.float32), counted)
+    assert got == [(ended, 2.0)]
+
+
+def test_what_was_open_is_forgotten_when_an_environment_begins_anew():
+    scores = LevelScores("value_l1")
+    scores.read(rollout([[0], [0]], starts=[[1], [0]]), np.array([[50], [50]], np.float32))
+    ended = episode(0, 1)
+    anew = rollout([[0], [0]], episodes=[ended], starts=[[1], [0]])
+    assert scores.read(anew, np.array([[1], [3]], np.float32)) == [(ended, 2.0)]
+
+
+def test_episodes_under_way_go_on_after_a_restart():
+    scores, again = LevelScores("value_l1"), LevelScores("value_l1")
+    scores.read(rollout([[0, 0], [0, 0]]), np.array([[1, 2], [3, 4]], np.float32))
+    again.load_state_dict(scores.state_dict())
+    ended = [episode(0, 0), episode(1, 0)]
+    last = rollout([[0, 0]], episodes=ended)
+    assert again.read(last, np.array([[5, 6]], np.float32)) == [(ended[0], 3.0), (ended[1], 4.0)]
+    fresh = LevelScores("value_l1")
+    fresh.load_state_dict(LevelScores("value_l1").state_dict())
+    assert fresh.read(last, np.array([[5, 6]], np.float32)) == [(ended[0], 5.0), (ended[1], 6.0)]
 
 
 @pytest.mark.parametrize(
@@ -86,10 +132,10 @@ def test_strategies_by_hand(strategy, wanted):
 
 
 def test_the_best_return_of_a_level_is_remembered_over_a_restart():
-    scores = LevelScores("max_mc", 2)
+    scores = LevelScores("max_mc")
     both = [episode(0, 0, level=1, earned=9.0), episode(1, 0, level=2, earned=-3.0)]
     scores.read(rollout([[0, 0]], episodes=both), np.zeros((1, 2), np.float32))
-    again = LevelScores("max_mc", 2)
+    again = LevelScores("max_mc")
     again.load_state_dict(scores.state_dict())
     later = [episode(0, 0, level=2, earned=-5.0), episode(1, 0, level=1, earned=0.0)]
     got = again.read(rollout([[0, 0]], episodes=later), np.zeros((1, 2), np.float32))
@@ -99,11 +145,11 @@ def test_the_best_return_of_a_level_is_remembered_over_a_restart():
 def test_learnability_is_what_results_let_one_expect_of_the_win_rate():
     won, drawn, lost = (episode(0, 0, earned=earned) for earned in (1.0, 0.0, -1.0))
     # Beta(2, 1), then Beta(1.9, 2), then Beta(1.81, 2.9): ab / ((a + b)(a + b + 1)).
-    got = after(LevelScores("learnability", 1), won, lost, drawn)
+    got = after(LevelScores("learnability"), won, lost, drawn)
     wanted = [2 / 12, 1.9 * 2 / (3.9 * 4.9), 1.81 * 2.9 / (4.71 * 5.71)]
     assert got == pytest.approx(wanted, rel=1e-12)
-    even = after(LevelScores("learnability", 1), *[won, lost] * 30)[-1]
-    hopeless = after(LevelScores("learnability", 1), *[drawn] * 60)[-1]
+    even = after(LevelScores("learnability"), *[won, lost] * 30)[-1]
+    hopeless = after(LevelScores("learnability"), *[drawn] * 60)[-1]
     assert even > 0.23
     assert hopeless < 0.09
 
@@ -116,10 +162,10 @@ def test_learnability_agrees_with_the_beta_distribution():
 
 def test_levels_are_remembered_for_each_opponent_where_that_is_asked_for():
     met = [episode(0, 0, earned=9.0, opponent=1), episode(0, 0, earned=2.0, opponent=2)]
-    assert after(LevelScores("max_mc", 1), *met) == [9.0, 9.0]
-    scores = LevelScores("max_mc", 1, per_opponent=True)
+    assert after(LevelScores("max_mc"), *met) == [9.0, 9.0]
+    scores = LevelScores("max_mc", per_opponent=True)
     assert after(scores, *met) == [9.0, 2.0]
-    again = LevelScores("max_mc", 1, per_opponent=True)
+    again = LevelScores("max_mc", per_opponent=True)
     again.load_state_dict(scores.state_dict())
     again.keep([2, 3])
     worse = [episode(0, 0, earned=-5.0, opponent=1), episode(0, 0, earned=-5.0, opponent=2)]
@@ -129,7 +175,7 @@ def test_levels_are_remembered_for_each_opponent_where_that_is_asked_for():
 
 
 def test_levels_that_are_the_same_for_all_outlive_opponents():
-    scores = LevelScores("max_mc", 1)
+    scores = LevelScores("max_mc")
     after(scores, episode(0, 0, earned=9.0, opponent=1))
     scores.keep([2])
     assert after(scores, episode(0, 0, earned=0.0, opponent=2)) == [9.0]
@@ -137,7 +183,7 @@ def test_levels_that_are_the_same_for_all_outlive_opponents():
 
 def test_an_unknown_strategy_is_refused():
     with pytest.raises(ConfigError, match="value_l1"):
-        LevelScores("policy_entropy", 1)
+        LevelScores("policy_entropy")
 
 
 def test_history_thins_itself_and_survives():

@@ -1,0 +1,97 @@
+"""The arithmetic of batches: what one round of collection gives, and what one update of each policy wants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from macurr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from macurr.training.config import TrainConfig
+
+__all__ = ["BatchPlan", "batch_plan"]
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How much is collected for an update.
+
+    Attributes:
+        total: Samples of one round: every learning agent of every environment plays one rollout.
+        per_policy: R, samples of one round for each policy, `total / num_policies`, exactly.
+        wanted: S, samples of one update of each policy.
+        policies: Number of policies, P.
+        rounds: Rollouts of every environment for one update: S * P / total. In asynchronous mode any number of
+            samples is fine, and this is rounded up.
+    """
+
+    total: int
+    per_policy: Fraction
+    wanted: int
+    policies: int
+    rounds: int
+
+    @property
+    def dataset(self) -> int:
+        """Samples of one update of all policies together."""
+        return self.wanted * self.policies
+
+
+def batch_plan(config: TrainConfig, learners_per_env: Sequence[int]) -> BatchPlan:
+    """What an update is made of; checked before anything starts.
+
+    Args:
+        config: The settings.
+        learners_per_env: For each environment, how many of its agents learn.
+
+    Raises:
+        ConfigError: in synchronous mode S is no positive whole multiple of R; the message holds the sum and the
+            nearest sizes that work.
+    """
+    policies, rollout = config.policies.num_policies, config.ppo.rollout
+    total = sum(learners_per_env) * rollout
+    share = Fraction(total, policies)
+    if config.ppo.batch_size is None:
+        return BatchPlan(total, share, math.ceil(share), policies, 1)
+    wanted = config.ppo.batch_size * config.ppo.minibatches
+    ratio = wanted / share
+    if not config.asynchronous and ratio.denominator != 1:
+        raise ConfigError(_refusal(config, learners_per_env, wanted, share))
+    return BatchPlan(total, share, wanted, policies, math.ceil(ratio))
+
+
+def _refusal(config: TrainConfig, learners_per_env: Sequence[int], wanted: int, share: Fraction) -> str:
+    ppo, policies = config.ppo, config.policies.num_policies
+    low, high = min(learners_per_env), max(learners_per_env)
+    each = (
+        f"{low}"
+        if low == high
+        else f"{low} to {high} (mean {Fraction(sum(learners_per_env), config.num_envs)})"
+    )
+    return (
+        "In synchronous mode an update has to use up whole rounds of collection. One round is "
+        f"{config.workers} workers x {config.envs_per_worker} environments x {each} learning agents x "
+        f"rollout={ppo.rollout} = {share * policies} samples, which is R = {_text(share)} for each of num_policies={policies}. An update takes "
+        f"S = batch_size={ppo.batch_size} x minibatches={ppo.minibatches} = {wanted} samples of each: S / R = "
+        f"{_text(wanted / share)}, and a whole number is wanted. {_advice(config, wanted, share)}"
+    )
+
+
+def _advice(config: TrainConfig, wanted: int, share: Fraction) -> str:
+    # S = k R with S / minibatches whole: k is a multiple of the denominator of R / minibatches.
+    step = (share / config.ppo.minibatches).denominator
+    size = int(share * step / config.ppo.minibatches)
+    below = config.ppo.batch_size // size * size if config.ppo.batch_size is not None else size
+    near = [str(value) for value in (below, below + size) if value > 0]
+    return (
+        f"The nearest sizes that work: batch_size={' or '.join(near)} (--batch-size). Without a batch_size, an update "
+        "takes what one round gives; in asynchronous mode (--async-rl) any size works."
+    )
+
+
+def _text(number: Fraction) -> str:
+    return str(number) if number.denominator == 1 else f"{number} ({float(number):.4g})"

@@ -1,0 +1,312 @@
+"""The learner: the run's policies, each with an optimiser of its own, trained on rollouts that carry their versions."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from macurr.errors import StateError
+from macurr.training.acting import Crew
+from macurr.training.batches import Samples, Sequences
+from macurr.training.config import TrainConfig
+from macurr.training.opponents import snapshot_of
+from macurr.training.policy import Policy, PolicySpec
+from macurr.training.ppo import PPO
+from macurr.training.rollout import Rollout, merged
+
+__all__ = ["Learner", "LearnerReport"]
+
+_logger = logging.getLogger("macurr")
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LearnerReport:
+    """What came of training on a dataset.
+
+    Attributes:
+        rollouts: The dataset.
+        estimates: Of each rollout the advantages, float32 (T, S).
+        counted: Of each rollout which steps were trained on, bool (T, S).
+        metrics: For each policy, the means over its gradient steps; empty where there was nothing to train it on.
+        lags: (least, mean, greatest) number of gradient steps between the policy that acted and the one that was about
+            to be trained, over all steps at which anybody acted.
+        valid_fraction: Share of the trajectories' steps that was trained on.
+        same_policy_fraction: Share of the trajectories' steps that were acted by the policy they were sorted to.
+        samples: Steps trained on.
+        seconds: How long it took.
+    """
+
+    rollouts: Sequence[Rollout]
+    estimates: Sequence[NDArray[np.float32]]
+    counted: Sequence[Bools]
+    metrics: Sequence[Mapping[str, float]]
+    lags: tuple[int, float, int]
+    valid_fraction: float
+    same_policy_fraction: float
+    samples: int
+    seconds: float
+
+
+@dataclass
+class _Shares:
+    """Sums over the policies of a dataset."""
+
+    steps: int = 0
+    own: int = 0
+    used: int = 0
+    lags: list[NDArray[np.int64]] = field(default_factory=list)
+
+
+class Learner:
+    """The policies, their optimisers and versions, and what collectors act by meanwhile.
+
+    A version is the number of gradient steps that a policy has had, plus what was added when weights were copied into
+    it. Collectors never see a policy that is half trained: they act by copies that are replaced as a whole.
+
+    Args:
+        spec: What policies read, do and are made of.
+        config: The settings.
+        generator: Where initial weights and the order of minibatches come from.
+        device: Where policies are trained and act.
+        copies: Whether collectors act by copies, which is needed where training goes on at the same time.
+
+    Attributes:
+        policies: The policies in training.
+        ppos: The optimisers.
+        versions: The policies' versions.
+    """
+
+    def __init__(
+        self,
+        spec: PolicySpec,
+        config: TrainConfig,
+        generator: torch.Generator,
+        device: torch.device | None = None,
+        *,
+        copies: bool = False,
+    ) -> None:
+        self.spec, self._generator = spec, generator
+        self._most_lag = config.max_policy_lag
+        count = config.policies.num_policies
+        self.policies = [Policy(spec, generator).to(device or torch.device("cpu")) for _ in range(count)]
+        self.ppos = [PPO(policy, config.ppo, generator) for policy in self.policies]
+        self.versions = [0] * count
+        self.lock = threading.RLock()
+        """Held while policies are trained: whoever changes them from another thread takes it."""
+        self._publishing = threading.Lock()
+        self._acting = deepcopy(self.policies) if copies else self.policies
+        self._published = [0] * count
+
+    # Acting
+
+    @contextmanager
+    def acting(self) -> Iterator[Crew]:
+        """The policies that collectors act by; they stay as they are within the `with` block."""
+        with self._publishing:
+            yield Crew(self._acting, self._published)
+
+    def publish(self) -> None:
+        """Let collectors act by the policies as they are now."""
+        with self._publishing:
+            self._published = list(self.versions)
+            if self._acting is not self.policies:
+                for acting, policy in zip(self._acting, self.policies, strict=True):
+                    acting.copy_from(policy)
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """The published policies as one entry of a pool."""
+        with self._publishing:
+            return snapshot_of(self._acting)
+
+    # Training
+
+    def train(self, rollouts: Sequence[Rollout], progress: float = 0.0) -> LearnerReport:
+        """Train every policy on its steps of a dataset, and publish the result.
+
+        Args:
+            rollouts: The dataset.
+            progress: How much of the run is done, from 0 to 1; for annealing.
+
+        Raises:
+            TrainingError: something was not finite; the policy that it happened to is as before.
+        """
+        with self.lock:
+            begun = time.perf_counter()
+            whole = merged(rollouts)
+            estimates = self._estimates(whole)
+            counted = np.zeros_like(whole.valid)
+            shares, metrics = _Shares(), []
+            for number, ppo in enumerate(self.ppos):
+                own, used = self._sorted(whole, number, shares)
+                counted |= used
+                metrics.append(self._train_one(ppo, number, whole, estimates, own, used, progress))
+            self.publish()
+            seconds = time.perf_counter() - begun
+        edges = np.cumsum([rollout.valid.shape[1] for rollout in rollouts])[:-1]
+        lags = np.concatenate(shares.lags) if shares.lags else np.zeros(0, np.int64)
+        return LearnerReport(
+            rollouts,
+            np.split(estimates, edges, axis=1),
+            np.split(counted, edges, axis=1),
+            metrics,
+            (int(lags.min()), float(lags.mean()), int(lags.max())) if len(lags) else (0, 0.0, 0),
+            shares.used / max(shares.steps, 1),
+            shares.own / max(shares.steps, 1),
+            shares.used,
+            seconds,
+        )
+
+    def _estimates(self, whole: Rollout) -> NDArray[np.float32]:
+        """Advantages, by each policy's own discount."""
+        settings = [(ppo.settings.gamma, ppo.settings.gae_lambda) for ppo in self.ppos]
+        estimates = whole.advantages(*settings[0])
+        for pair in sorted(set(settings[1:]) - {settings[0]}):
+            numbers = [number for number, own in enumerate(settings) if own == pair]
+            rows = np.isin(whole.policies, numbers)
+            if rows.any():
+                estimates[rows] = whole.advantages(*pair)[rows]
+        return estimates
+
+    def _sorted(self, whole: Rollout, number: int, shares: _Shares) -> tuple[Bools, Bools]:
+        """Which steps a policy acted, and which of them it is trained on."""
+        mine = whole.policies == number
+        own = mine & whole.valid
+        lag = self.versions[number] - whole.versions[own]
+        used = own.copy()
+        used[own] = lag < self._most_lag
+        shares.steps += int(mine.any(axis=0).sum()) * len(mine)
+        shares.own += len(lag)
+        shares.used += int(used.sum())
+        shares.lags.append(lag)
+        if len(lag) and used.sum() < len(lag) / 2:
+            _logger.warning(
+                "%d of %d steps for policy %d are older than max_policy_lag=%d gradient steps and are not trained on. "
+                "Expected once after weights were copied; otherwise lower epochs or num_batches_to_accumulate, or "
+                "raise max_policy_lag.",
+                len(lag) - int(used.sum()),
+                len(lag),
+                number,
+                self._most_lag,
+            )
+        return own, used
+
+    def _train_one(
+        self,
+        ppo: PPO,
+        number: int,
+        whole: Rollout,
+        estimates: NDArray[np.float32],
+        own: Bools,
+        used: Bools,
+        progress: float,
+    ) -> Mapping[str, float]:
+        if not used.any():
+            return {}
+        before = ppo.sgd_steps
+        batch = (
+            _sequences(whole, estimates, own, used)
+            if self.spec.state_size
+            else _samples(whole, estimates, used)
+        )
+        metrics = ppo.update(batch, progress)
+        self.versions[number] += ppo.sgd_steps - before
+        return metrics
+
+    def replaced(self, policy: int) -> None:
+        """Note that a policy's weights are another's now: what the old ones have played is trained on no more.
+
+        Its version jumps past `max_policy_lag`.
+        """
+        with self.lock:
+            self.versions[policy] += self._most_lag + 1
+            self.publish()
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, statistics, moments, settings, versions and chance."""
+        with self.lock:
+            return {
+                "ppos": [ppo.state_dict() for ppo in self.ppos],
+                "versions": list(self.versions),
+                "generator": self._generator.get_state().numpy().copy(),
+            }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`.
+
+        Raises:
+            StateError: it is of other policies; nothing is changed.
+        """
+        if len(state["ppos"]) != len(self.ppos) or len(state["versions"]) != len(self.ppos):
+            raise StateError(
+                f"The state is of {len(state['ppos'])} policies; there are {len(self.ppos)}. Resume the run it "
+                "belongs to."
+            )
+        with self.lock:
+            before = [ppo.state_dict() for ppo in self.ppos]
+            try:
+                for ppo, own in zip(self.ppos, state["ppos"], strict=True):
+                    ppo.load_state_dict(own)
+            except StateError:
+                for ppo, own in zip(self.ppos, before, strict=True):
+                    ppo.load_state_dict(own)
+                raise
+            self.versions = [int(version) for version in state["versions"]]
+            self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
+            self.publish()
+
+
+def _samples(whole: Rollout, estimates: NDArray[np.float32], used: Bools) -> Samples:
+    """The steps to train on, in order of steps and streams."""
+    everything = bool(used.all())
+
+    def tensor(array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array.reshape(-1, *array.shape[2:]) if everything else array[used])
+
+    return Samples(
+        tensor(whole.observations),
+        None if whole.masks is None else tensor(whole.masks),
+        tensor(whole.actions),
+        tensor(whole.log_probs),
+        tensor(whole.values),
+        tensor(estimates),
+        None if whole.central is None else tensor(whole.central[:, whole.central_of]),
+    )
+
+
+def _sequences(whole: Rollout, estimates: NDArray[np.float32], own: Bools, used: Bools) -> Sequences:
+    """The streams that a policy played, whole, with what to train on marked."""
+    streams = np.flatnonzero(used.any(axis=0))
+
+    def tensor(array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array[:, streams])
+
+    if whole.state0 is None:  # never: policies with a memory note what they remembered
+        raise StateError("The rollout does not say what its policies remembered.")
+    return Sequences(
+        tensor(whole.observations),
+        None if whole.masks is None else tensor(whole.masks),
+        tensor(whole.actions),
+        tensor(whole.log_probs),
+        tensor(whole.values),
+        tensor(estimates),
+        tensor(used),
+        tensor(whole.starts),
+        torch.from_numpy(whole.state0[streams]),
+        None if whole.central is None else torch.from_numpy(whole.central[:, whole.central_of[streams]]),
+        tensor(own),
+    )
