@@ -286,7 +286,7 @@ class Trainer:
             "collector": session.collector.state_dict(whole=self._exact),
             "scores": self._scores.state_dict(),
             "history": self.history.state_dict(),
-            "records": self.records.state_dict(),
+            "counters": self.records.state_dict(),
             "snapshots": self.pool.ids,
         }
 
@@ -300,7 +300,7 @@ class Trainer:
             self.learner.load_state_dict(state["learner"])
             self._scores.load_state_dict(state["scores"])
             self.history.load_state_dict(state["history"])
-            self.records.load_state_dict(state["records"])
+            self.records.load_state_dict(state["counters"])
             settle_pool(self.pool, state["snapshots"], self.records.update)
             curriculum, collector = state["curriculum"], state["collector"]
         except (KeyError, TypeError, ValueError, StateError, PoolError) as error:
