@@ -13,7 +13,6 @@ import torch
 
 from macurr.errors import ConfigError, MacurrError, PoolError, StateError
 from macurr.opponents import AgentPool
-from macurr.persistence import write_atomically
 from macurr.training.batch import batch_plan
 from macurr.training.checkpoints import Checkpoints, settle_pool
 from macurr.training.config import TrainConfig
@@ -23,7 +22,7 @@ from macurr.training.evaluation import evaluate
 from macurr.training.layout import Layout
 from macurr.training.learner import Learner, LearnerReport
 from macurr.training.levels import LevelHistory, LevelScores
-from macurr.training.logs import TensorBoard
+from macurr.training.logs import RunLogs, open_logs
 from macurr.training.loops import AsynchronousLoop, Loop, SynchronousLoop
 from macurr.training.mapping import PolicyMapping
 from macurr.training.policy import PolicySpec
@@ -137,7 +136,7 @@ class Trainer:
         self._snapshot_if_due(final=True)
         self._checkpoints.note_snapshots(self.pool.ids)
         self._checkpoints.save()
-        write_atomically(self.directory.policy, safetensors.numpy.save(self.learner.snapshot()))
+        self.directory.write(self.directory.policy, safetensors.numpy.save(self.learner.snapshot()))
         listener = listener or Listener()
         result = evaluate(self.directory.path, listener.evaluating)
         if self.config.evaluation.report:
@@ -166,7 +165,7 @@ class Trainer:
         bound = self.config.num_batches_to_accumulate
         return AsynchronousLoop(session.collector, self.learner, self.plan, self._progress, bound)
 
-    def _train(self, session: Session, loop: Loop, board: TensorBoard, listener: Listener) -> None:
+    def _train(self, session: Session, loop: Loop, board: RunLogs, listener: Listener) -> None:
         self.records.start()
         while not self._finished():
             report = loop.update()
@@ -182,7 +181,7 @@ class Trainer:
                 self._snapshot_if_due()
             listener.updated(self.status())
 
-    def _take(self, report: LearnerReport, session: Session, board: TensorBoard) -> None:
+    def _take(self, report: LearnerReport, session: Session, board: RunLogs) -> None:
         """Take in an update: teach the curriculum, count, and write down what came of it."""
         collector = session.collector
         strays, collector.strays = collector.strays, []
@@ -266,7 +265,7 @@ class Trainer:
             self._resumed,
         )
 
-    def _end(self, session: Session, loop: Loop, board: TensorBoard) -> None:
+    def _end(self, session: Session, loop: Loop, board: RunLogs) -> None:
         """Let the learner finish what it is at, and keep what was reached where that is a whole state."""
         for report in loop.close():
             self._take(report, session, board)
