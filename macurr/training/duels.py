@@ -19,7 +19,7 @@ from macurr.training.scoring import by_seat
 from macurr.training.stage import Stage
 from macurr.training.threads import bounded_threads
 
-__all__ = ["Progress", "all_pairs", "checked_seed", "checked_workers", "play", "play_together"]
+__all__ = ["Progress", "all_pairs", "arena_of", "checked_seed", "checked_workers", "play", "play_together"]
 
 Progress = Callable[[int, int], None]
 
@@ -62,7 +62,7 @@ def play(
     agents, sides = len(stage.layout.agents), stage.sides
     matches = seat_matches([(numbers[i], numbers[j]) for i, j in pairs], stage.levels, agents, sides)
     with bounded_threads(1):
-        returns = _arena(players, stage, workers, seed).play(matches, on_progress)
+        returns = arena_of(players, stage, workers, seed).play(matches, on_progress)
     return by_seat(returns, len(pairs), sides)
 
 
@@ -92,13 +92,21 @@ def play_together(
     numbers = [RANDOM if player.run is None else i for i, player in enumerate(players)]
     agents = len(stage.layout.agents)
     with bounded_threads(1):
-        returns = _arena(players, stage, workers, seed).play(
+        returns = arena_of(players, stage, workers, seed).play(
             team_matches(numbers, stage.levels, agents), on_progress
         )
     return returns.reshape(len(players), -1, agents)
 
 
-def _arena(players: Sequence[Player], stage: Stage, workers: int, seed: int) -> Arena:
+def arena_of(players: Sequence[Player], stage: Stage, workers: int, seed: int) -> Arena:
+    """Where players meet; in its matches a player's id is its place.
+
+    Args:
+        players: The players.
+        stage: The environment.
+        workers: Processes that step environments; 0 for none, everything in this one.
+        seed: Seed of the policies' choices.
+    """
     layout = stage.layout
 
     def weights(number: int) -> Weights:

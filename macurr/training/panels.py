@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from macurr.training.evaluation import Evaluation
+from macurr.training.reporting.headline import teams_by_age
 from macurr.training.reporting.record import History
 from macurr.training.reporting.series import Floats, smooth
 from macurr.training.reporting.teaching import most_played, top_share
 from macurr.training.reporting.words import short_steps
+from macurr.training.scoring import Team
 
 __all__ = [
     "BLUE",
@@ -120,31 +122,49 @@ def learning(axes: Axes, metrics: Mapping[str, Floats]) -> None:
 
 
 def against_the_past(axes: Axes, evaluation: Evaluation) -> None:
-    """The final policy's score against random and each snapshot, with intervals."""
+    """The final policy's score against random and each snapshot; or its return beside theirs, with intervals."""
+    if evaluation.teams:
+        _beside_the_past(axes, teams_by_age(evaluation))
+        return
     _title(
         axes,
         "The final policy against its past",
         "score and its 95 % interval; in colour where clear of one half",
     )
-    names = ["random" if row.steps is None else short_steps(row.steps) for row in evaluation.rows]
-    places = np.arange(len(names))
-    scores = np.array([row.score for row in evaluation.rows])
-    reach = np.array([(row.score - row.low, row.high - row.score) for row in evaluation.rows]).T
-    colours = [WIN if row.low > 0.5 else LOSS if row.high < 0.5 else "#8a97a3" for row in evaluation.rows]
+    rows = evaluation.rows
+    names = ["random" if row.steps is None else short_steps(row.steps) for row in rows]
+    numbers = np.array([(row.low, row.score, row.high) for row in rows]).reshape(-1, 3)
+    colours = [WIN if row.low > 0.5 else LOSS if row.high < 0.5 else "#8a97a3" for row in rows]
     axes.axhline(0.5, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-    axes.vlines(
-        places, scores - reach[0], scores + reach[1], colors=colours, linewidth=5, alpha=0.32, zorder=2
-    )
-    axes.scatter(places, scores, c=colours, s=52, zorder=3, edgecolors="white", linewidths=1)
-    for place, row in enumerate(evaluation.rows):
+    _columns(axes, names, numbers, colours)
+    for place, row in enumerate(rows):
         axes.text(place, row.high + 0.02, f"{row.score:.0%}", ha="center", va="bottom", fontsize=9, color=INK)
+    axes.set_ylim(min(0.3, float(numbers[:, 0].min(initial=1.0)) - 0.05), 1.06)
+    axes.set_xlabel("opponent: snapshot after so many steps")
+    _percent(axes.yaxis)
+
+
+def _beside_the_past(axes: Axes, teams: Sequence[Team]) -> None:
+    _title(
+        axes, "The final policy beside its past", "mean return where each plays all agents, 95 % intervals"
+    )
+    names = ["random" if team.steps is None else short_steps(team.steps) for team in teams]
+    numbers = np.array([(team.low, team.mean_return, team.high) for team in teams]).reshape(-1, 3)
+    # One level alone tells nothing of the interval.
+    numbers = np.where(np.isfinite(numbers), numbers, numbers[:, 1:2])
+    _columns(axes, names, numbers, ["#8a97a3"] * len(teams))
+    axes.set_xlabel("policy: snapshot after so many steps")
+
+
+def _columns(axes: Axes, names: Sequence[str], numbers: Floats, colours: Sequence[str]) -> None:
+    """Dots with their intervals: (n, 3) lower end, number and upper end."""
+    places = np.arange(len(names))
+    axes.vlines(places, numbers[:, 0], numbers[:, 2], colors=colours, linewidth=5, alpha=0.32, zorder=2)
+    axes.scatter(places, numbers[:, 1], c=colours, s=52, zorder=3, edgecolors="white", linewidths=1)
     axes.set_xticks(places, names, rotation=35 if len(names) > 8 else 0)
     axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.set_ylim(min(0.3, float((scores - reach[0]).min()) - 0.05), 1.06)
-    axes.set_xlabel("opponent: snapshot after so many steps")
     axes.grid(axis="y", color=FAINT)
     axes.set_axisbelow(True)
-    _percent(axes.yaxis)
 
 
 def level_scores(axes: Axes, history: History | None, score: str) -> None:
@@ -191,7 +211,10 @@ def levels_that_mattered(axes: Axes, history: History | None) -> None:
 
 
 def result_matrix(axes: Axes, evaluation: Evaluation) -> None:
-    """Score of each snapshot against each other."""
+    """Score of each snapshot against each other; nothing where nobody met."""
+    if not evaluation.snapshots:
+        axes.set_axis_off()
+        return
     _title(
         axes,
         "Who beats whom",

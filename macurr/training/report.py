@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from macurr.persistence import write_atomically
 from macurr.training import panels
 from macurr.training.evaluation import Evaluation
-from macurr.training.reporting.headline import METHODS, RIVALS, benchmarks, title_of
+from macurr.training.reporting.headline import METHODS, RIVALS, benchmarks, team_benchmarks, title_of
 from macurr.training.reporting.page import page
 from macurr.training.reporting.record import Record, read_record
-from macurr.training.reporting.words import percent
+from macurr.training.reporting.words import number, percent
 from macurr.training.threads import bounded_threads
 
 __all__ = ["write_report"]
@@ -92,7 +92,8 @@ def _headline(figure: Figure, record: Record, evaluation: Evaluation) -> None:
     )
     right: Any = {"ha": "right", "va": "center"}
     figure.text(0.975, 0.955, _verdict(evaluation), fontsize=13, color=panels.INK, **right)
-    below = f"on {evaluation.seeds} held-out levels, every seat; a draw counts half; 95 % intervals"
+    how = ", every seat; a draw counts half; 95 % intervals" if evaluation.rows else ""
+    below = f"on {evaluation.seeds} held-out levels{how}"
     figure.text(0.975, 0.92, below, fontsize=10, color=panels.SOFT, **right)
 
 
@@ -101,4 +102,8 @@ def _verdict(evaluation: Evaluation) -> str:
         f"{percent(row.score, 1)} ({percent(row.low)} to {percent(row.high)}) against {name}"
         for name, row in benchmarks(evaluation)
     ]
-    return f"Final policy scores {',  '.join(said)}" if said else ""
+    if said:
+        return f"Final policy scores {',  '.join(said)}"
+    return ",  ".join(
+        f"{name} returns {number(team.mean_return)}" for name, team in team_benchmarks(evaluation)
+    )

@@ -17,6 +17,7 @@ __all__ = [
     "SERIES",
     "Chart",
     "Line",
+    "Words",
     "fan",
     "histogram",
     "lines",
@@ -30,6 +31,7 @@ SERIES = ("blue", "gold", "win", "loss", "violet", "moss", "rose", "steel")
 """Colours of curves that mean nothing by themselves, in the order in which they are given out."""
 
 Words = Callable[[float], str]
+"""How to write a number."""
 
 
 @dataclass(frozen=True)

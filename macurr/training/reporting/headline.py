@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from macurr.training.evaluation import Evaluation, Row
-from macurr.training.reporting.record import Record
+from macurr.training.evaluation import Evaluation, Row, Team
+from macurr.training.reporting.record import FINAL, Record
 from macurr.training.reporting.section import Tile
 from macurr.training.reporting.series import smooth
-from macurr.training.reporting.words import count, number, percent, plural, short_name, span
+from macurr.training.reporting.words import count, listed, number, percent, plural, short_name, span
 
-__all__ = ["METHODS", "RIVALS", "benchmarks", "state_of", "summary", "tiles", "title_of"]
+__all__ = [
+    "METHODS",
+    "RIVALS",
+    "benchmarks",
+    "state_of",
+    "summary",
+    "team_benchmarks",
+    "teams_by_age",
+    "tiles",
+    "title_of",
+]
 
 METHODS = {
     "plr": "prioritized level replay",
@@ -45,10 +57,13 @@ def summary(record: Record) -> str:
 def _outcome(record: Record) -> str:
     evaluation = record.evaluation
     if evaluation is not None and evaluation.rows:
-        said = [f"{percent(row.score, 1)} against {name}" for name, row in benchmarks(evaluation)]
+        against = [f"{percent(row.score, 1)} against {name}" for name, row in benchmarks(evaluation)]
         whose = "The final policy" if record.evaluated else "Its policy, when it was last evaluated,"
         levels = plural(evaluation.seeds, "level")
-        return f"{whose} scores {' and '.join(said)} on {levels} that it had never seen."
+        return f"{whose} scores {' and '.join(against)} on {levels} that it had never seen."
+    if evaluation is not None and evaluation.teams:
+        said = listed([f"{name} {number(team.mean_return)}" for name, team in team_benchmarks(evaluation)])
+        return f"Mean return on {plural(evaluation.seeds, 'level')} that it had never seen: {said}."
     won, drawn = record.column("win"), record.column("draw")
     if won is not None and drawn is not None:
         rate = float(smooth(won + drawn / 2)[-1])
@@ -66,6 +81,28 @@ def benchmarks(evaluation: Evaluation) -> list[tuple[str, Row]]:
     first = next((row for row in evaluation.rows if row.opponent != "random"), None)
     found = [("random play", rows["random"])] if "random" in rows else []
     return [*found, *([("its first snapshot", first)] if first is not None else [])]
+
+
+def team_benchmarks(evaluation: Evaluation) -> list[tuple[str, Team]]:
+    """The policies that stand for the end and for the start, where each plays all agents."""
+    rows = {team.name: team for team in evaluation.teams}
+    return [
+        (said, rows[name])
+        for said, name in (("the final policy", FINAL), ("random play", "random"))
+        if name in rows
+    ]
+
+
+def teams_by_age(evaluation: Evaluation) -> list[Team]:
+    """Where each policy plays all agents: the random one, the snapshots from the oldest on, the final one."""
+    order = {"random": -1.0, FINAL: math.inf}
+    return sorted(evaluation.teams, key=lambda team: order.get(team.name, float(team.steps or 0)))
+
+
+def _spread(team: Team) -> str:
+    if not math.isfinite(team.high):
+        return ""
+    return f"95 % interval {number(team.low)} to {number(team.high)}"
 
 
 def state_of(record: Record) -> str:
@@ -113,6 +150,11 @@ def _score_tiles(record: Record) -> list[Tile]:
         return [
             Tile(row.score, percent(row.score, 1), f"against {name}", _interval(row))
             for name, row in benchmarks(evaluation)
+        ]
+    if evaluation is not None and evaluation.teams:
+        return [
+            Tile(team.mean_return, number(team.mean_return), f"return of {name}", _spread(team))
+            for name, team in team_benchmarks(evaluation)
         ]
     returns = record.column("learner_return")
     if returns is None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 
 from macurr.errors import MacurrError
-from macurr.opponents import AgentPool
+from macurr.training.duels import arena_of
 from macurr.training.envs import EnvSource
-from macurr.training.layout import Layout
-from macurr.training.matches import Arena, Matches
-from macurr.training.opponents import PolicyBank
-from macurr.training.policy import PolicySpec
+from macurr.training.mapping import sides_of
+from macurr.training.matches import Matches
+from macurr.training.players import OpenRun
 from macurr.training.reporting.charts import spark
 from macurr.training.reporting.films import Film, Reel, filming, with_pictures
 from macurr.training.reporting.record import History, Record
@@ -23,6 +21,7 @@ from macurr.training.reporting.series import Floats
 from macurr.training.reporting.teaching import top_share
 from macurr.training.reporting.words import number, percent, plural, short_steps
 from macurr.training.session import probe
+from macurr.training.stage import Stage
 
 __all__ = ["chosen_levels", "levels_section"]
 
@@ -36,14 +35,14 @@ class _Show:
     """The matches of the gallery.
 
     Attributes:
-        agents: The environment's agents; () where nothing was played.
-        returns: Returns of each agent by level.
+        seats: Names of the sides; () where nothing was played.
+        returns: By level the returns of the agents of the first side, and of all others.
         films: The films by level.
         why: Why there are no films, "" where there are.
     """
 
-    agents: tuple[str, ...] = ()
-    returns: Mapping[int, Floats] = field(default_factory=dict)
+    seats: tuple[str, ...] = ()
+    returns: Mapping[int, tuple[Floats, Floats]] = field(default_factory=dict)
     films: Mapping[int, Film] = field(default_factory=dict)
     why: str = ""
 
@@ -135,46 +134,36 @@ def _play(record: Record, opponents: Mapping[int, int | None]) -> _Show:
     try:
         filmed = with_pictures(source)
         if isinstance(filmed, str):
-            return _without(record, source, opponents, f"{filmed}")
+            return _matches(record, source, opponents, why=filmed)
         with filming(filmed) as (camera, reels):
-            agents, returns = _matches(record, camera, opponents)
-        return _developed(agents, returns, reels)
+            show = _matches(record, camera, opponents)
+        return _developed(show, reels)
     except MacurrError as error:
-        return _Show(why=f"the match could not be played ({str(error).splitlines()[0]})")
+        return _Show(why=f"the matches could not be played ({str(error).splitlines()[0]})")
 
 
-def _without(record: Record, source: EnvSource, opponents: Mapping[int, int | None], why: str) -> _Show:
-    agents, returns = _matches(record, source, opponents)
-    return _Show(agents, returns, why=why)
-
-
-def _developed(agents: tuple[str, ...], returns: Mapping[int, Floats], reels: Sequence[Reel]) -> _Show:
+def _developed(show: _Show, reels: Sequence[Reel]) -> _Show:
     films = {reel.seed: Film.of(reel) for reel in reels if reel.seed is not None and reel.frames}
     failed = next((reel.failure for reel in reels if reel.failure), "")
-    why = f"drawing failed with {failed}" if failed and not films else ""
-    return _Show(agents, returns, films, why)
+    return replace(show, films=films, why=f"drawing failed with {failed}" if failed and not films else "")
 
 
-@torch.no_grad()
-def _matches(
-    record: Record, source: EnvSource, opponents: Mapping[int, int | None]
-) -> tuple[tuple[str, ...], dict[int, Floats]]:
-    """Play them: the newest policy in the first seat, the opponent in the others."""
-    layout = probe(source)
-    levels = list(opponents)
+def _matches(record: Record, source: EnvSource, opponents: Mapping[int, int | None], why: str = "") -> _Show:
+    """Play them: the newest policy as the first side, the opponent as all others."""
+    run, layout, levels = OpenRun(record.directory.path), probe(source), list(opponents)
+    sides = sides_of(layout.agents, record.config.policies.sides)
     newest = record.snapshots[-1].id
-    players = np.full((len(levels), len(layout.agents)), newest, np.int64)
+    cast = sorted({newest, *(i for i in opponents.values() if i is not None)})
+    players = np.full((len(levels), len(layout.agents)), cast.index(newest), np.int64)
     if _rivals(record):
-        players[:, 1:] = np.array([opponents[level] for level in levels], np.int64)[:, None]
-    played = _arena(record, source, layout).play(Matches(players, np.array(levels, np.int64)))
-    return layout.agents, dict(zip(levels, played, strict=True))
-
-
-def _arena(record: Record, source: EnvSource, layout: Layout) -> Arena:
-    config = record.config
-    pool = AgentPool(record.directory.snapshots, create=False)
-    bank = PolicyBank(PolicySpec.of(layout, config.model), pool.get)
-    return Arena(source, layout, bank, torch.Generator().manual_seed(config.seed + _SEED_OFFSET), 0)
+        others = [k for k in range(len(layout.agents)) if k not in sides[0]]
+        players[:, others] = [[cast.index(opponents[level] or 0)] for level in levels]
+    stage = Stage(source, layout, tuple(levels), False, sides)
+    arena = arena_of([run.player(i) for i in cast], stage, 0, record.config.seed + _SEED_OFFSET)
+    played = arena.play(Matches(players, np.array(levels, np.int64)))
+    first = np.isin(np.arange(len(layout.agents)), sides[0])
+    returns = {level: (row[first], row[~first]) for level, row in zip(levels, played, strict=True)}
+    return _Show(stage.seats, returns, why=why)
 
 
 # Cards
@@ -201,18 +190,17 @@ def _card(record: Record, history: History, level: int, opponent: int | None, sh
 
 def _told(record: Record, level: int, opponent: int | None, show: _Show) -> tuple[tuple[str, ...], str]:
     """Who played the match, and what came of it."""
-    returns = show.returns.get(level)
-    if returns is None:
+    if level not in show.returns:
         return (), ""
     own = "the final policy" if record.evaluated else "the newest policy"
-    if not _rivals(record) or len(show.agents) == 1:
-        return (f"all by {own}",), f"mean return {number(float(returns.mean()))}"
-    other = _named(record, opponent)
-    rest = show.agents[1] if len(show.agents) == 2 else "the others"
-    mine, theirs = float(returns[0]), float(returns[1:].mean())
-    verdict = "won" if mine > theirs else "lost" if mine < theirs else "drawn"
-    result = f"{verdict}: return {number(mine)} against {number(theirs)}"
-    return (f"{show.agents[0]}: {own}", f"{rest}: {other}"), result
+    mine, theirs = show.returns[level]
+    if not _rivals(record) or not len(theirs):
+        return (f"all by {own}",), f"mean return {number(float(np.concatenate([mine, theirs]).mean()))}"
+    ahead = float(mine.mean() - theirs.mean())
+    verdict = "drawn" if abs(ahead) < 1e-9 else "won" if ahead > 0 else "lost"
+    result = f"{verdict}: return {number(float(mine.mean()))} against {number(float(theirs.mean()))}"
+    rest = show.seats[1] if len(show.seats) == 2 else "the others"
+    return (f"{show.seats[0]}: {own}", f"{rest}: {_named(record, opponent)}"), result
 
 
 def _named(record: Record, snapshot: int | None) -> str:

@@ -9,12 +9,12 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from macurr.training.reporting.charts import Chart, percents, steps_axis
+from macurr.training.reporting.charts import Chart, Words, percents, steps_axis
 from macurr.training.reporting.series import Floats, bounds
 from macurr.training.reporting.svg import Axis, Canvas, axis, element
 from macurr.training.reporting.words import count, number, percent, short_steps
 
-__all__ = ["Point", "level_map", "matrix", "matrix_height", "ratings", "scores"]
+__all__ = ["Point", "level_map", "matrix", "matrix_height", "means", "ratings", "scores"]
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,50 @@ def scores(title: str, note: str, points: Sequence[Point], under: str, *, height
         under: What the names are.
         height: Units of the view box.
     """
-    places = tuple(float(i) for i in range(len(points)))
     low = min(0.3, *(point.low - 0.04 for point in points))
-    canvas = Canvas(
-        Axis(-0.6, len(points) - 0.4, places, tuple(point.name for point in points), under),
-        axis(max(low, 0.0), 1.05, percents, most=8),
-        height=height,
-    )
+    canvas = Canvas(_places(points, under), axis(max(low, 0.0), 1.05, percents, most=8), height=height)
     canvas.grid()
     half = float(canvas.at_y(0.5))
     canvas.add("line", class_="even", x1=canvas.left, x2=canvas.width - canvas.right, y1=half, y2=half)
-    for place, point in zip(canvas.at_x(places), points, strict=True):
-        colour = "win" if point.low > 0.5 else "loss" if point.high < 0.5 else "steel"
-        _point(canvas, float(place), point, colour, percent(point.value, 1))
-        canvas.text(
-            float(place), float(canvas.at_y(point.high)) - 7, percent(point.value), class_="mark middle"
-        )
-    canvas.labels()
+    colours = ["win" if p.low > 0.5 else "loss" if p.high < 0.5 else "steel" for p in points]
+    _columns(canvas, points, colours, percent)
     said = "; ".join(f"{p.name}: {percent(p.value)}" for p in points)
     return Chart(title, note, canvas.svg(f"{title}. {said}."))
+
+
+def means(title: str, note: str, points: Sequence[Point], under: str) -> Chart:
+    """Numbers of any size side by side, the last of them in colour.
+
+    Args:
+        title: What it is about.
+        note: How to read it.
+        points: The numbers.
+        under: What the names are.
+    """
+    low, high = bounds([p.low for p in points], [p.high for p in points], room=0.1)
+    canvas = Canvas(_places(points, under), axis(low, high, number), width=1240, height=300)
+    canvas.grid()
+    _columns(canvas, points, ["steel"] * (len(points) - 1) + ["win"], number)
+    said = "; ".join(f"{p.name}: {number(p.value)}" for p in points)
+    return Chart(title, note, canvas.svg(f"{title}. {said}."), size="whole")
+
+
+def _places(points: Sequence[Point], under: str) -> Axis:
+    """A place for each point, and fewer names where they are many."""
+    step = -(-len(points) // 14)
+    shown = range(0, len(points), step)
+    names = tuple(points[i].name for i in shown)
+    return Axis(-0.6, len(points) - 0.4, tuple(float(i) for i in shown), names, under)
+
+
+def _columns(canvas: Canvas, points: Sequence[Point], colours: Sequence[str], words: Words) -> None:
+    """Dots with their intervals, and the numbers above them where there is room."""
+    for place, point, colour in zip(canvas.at_x(range(len(points))), points, colours, strict=True):
+        _point(canvas, float(place), point, colour, words)
+        if len(points) <= 14:
+            top = float(canvas.at_y(point.high)) - 7
+            canvas.text(float(place), top, words(point.value), class_="mark middle")
+    canvas.labels()
 
 
 def ratings(title: str, note: str, points: Sequence[Point], end: float) -> Chart:
@@ -82,21 +107,20 @@ def ratings(title: str, note: str, points: Sequence[Point], end: float) -> Chart
     xs, ys = np.array([p.at for p in points], np.float64), np.array([p.value for p in points])
     canvas.path(xs, ys, stroke="var(--blue)", class_="curve thin")
     for x, point in zip(canvas.at_x(xs), points, strict=True):
-        _point(canvas, float(x), point, "blue", f"{point.value:.0f}")
+        _point(canvas, float(x), point, "blue", count)
     canvas.labels()
     said = "; ".join(f"{p.name}: {p.value:.0f}" for p in points)
     return Chart(title, note, canvas.svg(f"{title}. {said}."))
 
 
-def _point(canvas: Canvas, x: float, point: Point, colour: str, said: str) -> None:
+def _point(canvas: Canvas, x: float, point: Point, colour: str, words: Words) -> None:
     """A dot and its interval, with the numbers for a pointer."""
     low, middle, high = canvas.at_y([point.low, point.value, point.high])
     fill = f"var(--{colour})"
-    interval = [point.low, point.high]
-    ends = [percent(v) for v in interval] if point.high <= 1 else [f"{v:.0f}" for v in interval]
+    said = f"{point.name}: {words(point.value)} (95 %: {words(point.low)} to {words(point.high)})"
     canvas.add(
         "g",
-        element("title", escape(f"{point.name}: {said} (95 %: {ends[0]} to {ends[1]})")),
+        element("title", escape(said)),
         element("line", x1=x, x2=x, y1=float(low), y2=float(high), stroke=fill, class_="interval"),
         element("circle", cx=x, cy=float(middle), r=4.5, fill=fill, class_="dot"),
     )

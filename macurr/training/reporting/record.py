@@ -20,7 +20,10 @@ from macurr.training.evaluation import Evaluation
 from macurr.training.reporting.series import Floats
 from macurr.training.rundir import RunDir
 
-__all__ = ["History", "Record", "Snapshot", "read_record", "read_table"]
+__all__ = ["FINAL", "History", "Record", "Snapshot", "read_record", "read_table"]
+
+FINAL = "final policy"
+"""What an evaluation calls it."""
 
 _NONE = np.zeros(0)
 
@@ -122,10 +125,11 @@ class Record:
     @property
     def evaluated(self) -> bool:
         """Whether the evaluation is of the policy that the run has come to."""
-        if self.evaluation is None or not self.evaluation.snapshots or not self.snapshots:
+        if self.evaluation is None or not self.snapshots or self.snapshots[-1].steps < self.steps:
             return False
         newest = self.snapshots[-1]
-        return self.evaluation.snapshots[-1] == newest.id and newest.steps >= self.steps
+        final = next((team.steps for team in self.evaluation.teams if team.name == FINAL), None)
+        return self.evaluation.snapshots[-1:] == (newest.id,) or final == newest.steps
 
     @cached_property
     def history(self) -> History | None:

@@ -83,7 +83,11 @@ def axis(low: float, high: float, words: Callable[[float], str], *, most: int = 
     """
     high = high if high > low else low + 1.0
     ticks = tuple(ticks_of(low, high, most))
-    return Axis(low, high, ticks, tuple(words(tick) for tick in ticks), title)
+    labels = tuple(words(tick) for tick in ticks)
+    if len(set(labels)) < len(labels):  # too close together for rounded numbers
+        digits = math.ceil(-math.log10(ticks[1] - ticks[0]) - 1e-9)
+        labels = tuple(f"{tick:.{max(digits, 0)}f}" for tick in ticks)
+    return Axis(low, high, ticks, labels, title)
 
 
 @dataclass
