@@ -118,7 +118,7 @@ class Trainer:
             listener.began(self.directory, self.config)
             self._snapshot_if_due()
             with (
-                TensorBoard(self.directory.tensorboard, self.records.steps) as board,
+                open_logs(self.config, self.directory, self.records.steps) as board,
                 self._playing() as session,
             ):
                 loop = self._loop(session)
