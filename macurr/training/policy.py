@@ -176,13 +176,15 @@ class Actor(nn.Module):
         Raises:
             StateError: they belong to a policy of other sizes; nothing is changed.
         """
-        own = self.state_dict()
-        shapes = {name: tuple(np.shape(array)) for name, array in arrays.items()}
-        wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
-        if shapes != wanted:
+        wanted = {name: tuple(tensor.shape) for name, tensor in self.state_dict().items()}
+        found = {name: tuple(np.shape(array)) for name, array in arrays.items()}
+        wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        if wrong:
+            name = wrong[0]
             raise StateError(
-                f"These parameters have the shapes {shapes}; this policy needs {wanted}. They were made for another "
-                "environment or with other hidden layers."
+                f"{len(wrong)} of these arrays do not fit this policy, such as {name!r}: of the shape "
+                f"{found.get(name)}, and {wanted.get(name)} is wanted. They were made for another environment or with "
+                "other settings of the model."
             )
         self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
         if self.normaliser is not None:
