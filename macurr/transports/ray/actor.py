@@ -96,7 +96,7 @@ class CurriculumActor:
             if worker is None:
                 return Reply(seq, 0, failure=failure or _replaced(name), closing=self._closing)
             self._workers.sweep()
-            if seq == worker.seq + 1:
+            if frames and seq == worker.seq + 1:
                 self._resent += known is not None
                 self._read(worker, frames, known)
             elif frames and seq <= worker.seq:
