@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 # Before NumPy or torch is imported, and inherited by every process that a test starts: two test workers on two
 # cores have no room for a thread pool each. No window and no greeting from pygame.
@@ -46,3 +47,17 @@ def _nothing_left_behind():
     assert not _extra_threads(threads), "a thread of this test still runs"
     assert not _extra_children(children), "a process of this test still runs"
     assert settings == (np.geterr(), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+
+
+@pytest.fixture(scope="module")
+def ray_on_two_cpus():
+    """Ray on this machine, for the tests of one module, which belong into the xdist group "ray"."""
+    import ray
+
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1])}  # Ray's workers import the tests
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, configure_logging=False)
+    yield ray
+    ray.shutdown()

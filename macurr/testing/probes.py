@@ -108,6 +108,7 @@ class TraceCurriculum(Curriculum):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.drawn = state["drawn"]
+        self.calls = pickle.loads(state["calls"].tobytes())
 
     def _note(self, kind: str, what: Any) -> None:
         self.calls.append((kind, what))

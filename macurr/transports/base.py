@@ -14,7 +14,7 @@ from macurr.curriculum import Curriculum, State
 from macurr.host import Assignment
 from macurr.messages import EnvSpec, StepBatch, Update
 
-__all__ = ["Components", "Link", "Owner", "SyncedCurriculum"]
+__all__ = ["Components", "Link", "Owner", "ResumableLink", "SyncedCurriculum"]
 
 
 @runtime_checkable
@@ -65,6 +65,21 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Let go of the connection; an unfinished episode is aborted. May be called twice."""
+
+
+@runtime_checkable
+class ResumableLink(Link, Protocol):
+    """A connection whose environment can be saved in mid-episode and taken up again, by its owner's process."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The tasks that are out, begun or ahead, as objects that can be pickled."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up these tasks. The host has them from the state that it has loaded; nothing is drawn or counted.
+
+        Raises:
+            StateError: the host does not have them; nothing is changed.
+        """
 
 
 @runtime_checkable

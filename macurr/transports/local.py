@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from weakref import WeakValueDictionary
 
 from macurr.curriculum import Curriculum
@@ -85,6 +86,16 @@ class LocalLink:
         """The oldest task that was asked for."""
         self._open().check()
         return self._tasks.popleft()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The tasks that are out."""
+        record = self._open().record(self.env_id)
+        return {"begun": list(record.begun), "stock": list(record.stock), "tasks": list(self._tasks)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up these tasks, which the host has from the state that it has loaded."""
+        self._open().resume(self.env_id, state["begun"], state["stock"])
+        self._tasks = deque(state["tasks"])
 
     def close(self) -> None:
         """Let go of the host."""

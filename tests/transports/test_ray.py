@@ -11,7 +11,7 @@ from macurr.testing import TransportTests
 pytestmark = [
     pytest.mark.xdist_group("ray"),
     pytest.mark.timeout(120),
-    pytest.mark.usefixtures("cluster"),
+    pytest.mark.usefixtures("ray_on_two_cpus"),
 ]
 NAMES = map("curriculum-{}".format, itertools.count())
 

@@ -22,21 +22,13 @@ from macurr.transports.wire import pack
 SPEC = EnvSpec(("left", "right"), ("left",))
 
 
-class Remembers(TraceCurriculum):
-    """Its memory of what it was told is part of its state, and comes back with it."""
-
-    def load_state_dict(self, state):
-        super().load_state_dict(state)
-        self.calls = pickle.loads(state["calls"].tobytes())
-
-
 class Place:
     """Where an actor lives and dies; stands in for Ray's way to it, which calls again after a failure."""
 
     def __init__(self, path, letters=1000, run="0" * 32, resume=False, worker_timeout=1e9):
         self.saving = Saving(str(path), letters, 1e9, run, resume)
         self.settings = Settings(10.0, 64, worker_timeout, saves=True)
-        self.parcel = cloudpickle.dumps(Remembers())
+        self.parcel = cloudpickle.dumps(TraceCurriculum())
         self.faults = []
         self.actor = self._born(restarted=False)
 

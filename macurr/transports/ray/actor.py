@@ -5,6 +5,7 @@ Nothing here imports Ray: an actor is an object whose methods are called, one le
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -175,11 +176,12 @@ class CurriculumActor:
         """How the actor is, without waiting for what it is doing.
 
         Returns:
-            The number of restarts, what it is busy with and for how many seconds, and the error that ended
+            The process, the number of restarts, what it is busy with and for how many seconds, and the error that ended
             its service, if there was one.
         """
         busy, failure = self._busy, self._failure()
         return {
+            "pid": os.getpid(),
             "restarts": 0 if self._saver is None else self._saver.life,
             "busy_with": None if busy is None else busy[0],
             "busy_seconds": 0.0 if busy is None else time.monotonic() - busy[1],
