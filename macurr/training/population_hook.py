@@ -31,8 +31,9 @@ _WITHIN, _BETWEEN = 0x5EED, 0x5EEE
 class PopulationLearner(Protocol):
     """What a population asks of the learner."""
 
-    lock: AbstractContextManager[Any]
-    """Held while policies are trained."""
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held while policies are trained."""
 
     @property
     def ppos(self) -> Sequence[PPO]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -26,14 +27,18 @@ from macurr.training.logs import RunLogs, open_logs
 from macurr.training.loops import AsynchronousLoop, Loop, SynchronousLoop
 from macurr.training.mapping import PolicyMapping
 from macurr.training.policy import PolicySpec
+from macurr.training.population_hook import make_population
 from macurr.training.records import Records
 from macurr.training.report import write_report
+from macurr.training.rollout import Episode
 from macurr.training.rundir import RunDir
 from macurr.training.session import Session, playing, probe, seats_of
 from macurr.training.status import Listener, Status, TrainResult
 from macurr.training.tasks import level_entropy, score_message
 
 __all__ = ["Trainer"]
+
+_logger = logging.getLogger("macurr")
 
 
 class Trainer:
@@ -49,6 +54,7 @@ class Trainer:
         records: The counters, and the latest rows of the tables.
         history: What was played, and what it scored.
         pool: The snapshots.
+        population: What compares the policies, or this run with others; None unless it is asked for.
 
     Raises:
         ConfigError: the environment cannot be used, or the sizes of batches do not fit.
@@ -83,6 +89,7 @@ class Trainer:
         self.pool = AgentPool(run.snapshots, config.tasks.capacity, keep="spread")
         contested = any(len(own) < len(self.layout.agents) for own in seats)
         self.records = Records(policies.num_policies, contested)
+        self.population = make_population(config, run.path, self.learner)
         self._checkpoints = Checkpoints(run, config.checkpoint_minutes)
         self._resumed: Mapping[str, Any] | None = None
 
@@ -169,7 +176,8 @@ class Trainer:
         self.records.start()
         while not self._finished():
             report = loop.update()
-            self._take(report, session, board)
+            episodes = self._take(report, session, board)
+            self._select(episodes, session)
             self._checkpoints.offer(
                 lambda: self._capture(session), exact=self._exact, first=self.records.update == 1
             )
@@ -181,8 +189,19 @@ class Trainer:
                 self._snapshot_if_due()
             listener.updated(self.status())
 
-    def _take(self, report: LearnerReport, session: Session, board: RunLogs) -> None:
-        """Take in an update: teach the curriculum, count, and write down what came of it."""
+    def _select(self, episodes: Sequence[Episode], session: Session) -> None:
+        """Let the population replace and mutate, where there is one and its time has come."""
+        if self.population is None:
+            return
+        with self.directory.writing(self.population.history.path):
+            notes = self.population.after_update(
+                self.learner, session.synced, episodes, self.records.steps, self.records.update
+            )
+        for note in notes:
+            _logger.info("Population at %d steps: %s", self.records.steps, note)
+
+    def _take(self, report: LearnerReport, session: Session, board: RunLogs) -> Sequence[Episode]:
+        """Take in an update: teach the curriculum, count, and write down what came of it; its episodes."""
         collector = session.collector
         strays, collector.strays = collector.strays, []
         episodes = self.records.count(report, strays)
@@ -197,6 +216,7 @@ class Trainer:
         self.directory.append(self.directory.metrics, self.records.row)
         self.directory.append(self.directory.timing, self.records.timing)
         board.write(self.records.row, self.records.timing, session.synced, self.records.steps)
+        return episodes
 
     def _teach(self, synced: Any, report: LearnerReport) -> list[float]:
         """Tell the curriculum what the learner thinks of the levels that were finished; the scores."""
@@ -286,6 +306,7 @@ class Trainer:
             "scores": self._scores.state_dict(),
             "history": self.history.state_dict(),
             "counters": self.records.state_dict(),
+            "population": None if self.population is None else self.population.state_dict(),
             "snapshots": self.pool.ids,
         }
 
@@ -300,6 +321,8 @@ class Trainer:
             self._scores.load_state_dict(state["scores"])
             self.history.load_state_dict(state["history"])
             self.records.load_state_dict(state["counters"])
+            if self.population is not None:
+                self.population.load_state_dict(state["population"])
             settle_pool(self.pool, state["snapshots"], self.records.update)
             curriculum, collector = state["curriculum"], state["collector"]
         except (KeyError, TypeError, ValueError, StateError, PoolError) as error:
