@@ -106,16 +106,16 @@ def test_a_directory_that_cannot_be_written(elsewhere, capsys):
     [
         ('{"macurr_run": 99}', "run format 99"),
         ("{}", "not the configuration of a macurr run"),
-        ("{", "not JSON"),
-        (TrainConfig().to_json(), "no checkpoint"),
+        ("{", "not YAML"),
+        (TrainConfig().to_yaml(), "no checkpoint"),
     ],
 )
 def test_a_directory_that_is_no_run_of_ours(content, wanted, elsewhere, capsys):
     (elsewhere / "run").mkdir()
-    (elsewhere / "run" / "config.json").write_text(content)
+    (elsewhere / "run" / "config.yaml").write_text(content)
     assert call("train", "--resume", "run") == 2
     assert wanted in capsys.readouterr().err
-    assert [path.name for path in (elsewhere / "run").iterdir()] == ["config.json"]
+    assert [path.name for path in (elsewhere / "run").iterdir()] == ["config.yaml"]
 
 
 def test_a_damaged_checkpoint(elsewhere, capsys):
@@ -178,7 +178,7 @@ def test_a_run_from_a_shell(elsewhere, capsys):
     assert re.search(r"^random .*%", out, re.MULTILINE)
     assert "\x1b" not in out, "no terminal, no colours"
     config = RunDir.open(run)[1]
-    assert config.env_args == {"size": 5, "apples": [3, 4]}
+    assert config.env_args == {"size": 5, "apples": (3, 4)}
     assert (config.steps, config.model.hidden, config.tasks.levels) == (240, (8,), 20)
     assert call("evaluate", run) == 0
     assert re.search(r"^random .*%", capsys.readouterr().out, re.MULTILINE)

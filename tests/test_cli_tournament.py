@@ -53,8 +53,8 @@ def made(tmp_path_factory):
     shutil.rmtree(folder / "no-pool" / "snapshots")
     shutil.rmtree(folder / "foreign" / "snapshots")
     shutil.copytree(folder / "high" / "snapshots", folder / "foreign" / "snapshots")
-    (folder / "old" / "config.json").write_text('{"macurr_run": 99}')
-    (folder / "torn" / "config.json").write_text("{")
+    (folder / "old" / "config.yaml").write_text('{"macurr_run": 99}')
+    (folder / "torn" / "config.yaml").write_text("{")
     return folder
 
 
@@ -85,7 +85,7 @@ BAD_TOURNAMENTS = {
     "an unfinished run": (["low", "unfinished"], "unfinished:2"),
     "a run without a pool": (["low", "no-pool"], "no pool"),
     "a run of another version": (["low", "old"], "run format 99"),
-    "torn settings": (["low", "torn"], "not JSON"),
+    "torn settings": (["low", "torn"], "not YAML"),
     "different environments": (["low", "rps"], "different environments: low plays"),
     "an environment of another shape": (["low", "high", "--env", DUEL], "has another shape"),
     "no such environment": (["low", "high", "--env", "no_such_package"], "no module 'no_such_package'"),

@@ -1,34 +1,46 @@
 """The directory of a run: everything that it leaves behind, and everything that it needs to go on.
 
 ```text
-config.json          the settings, with the version of this format
+config.yaml          the settings, with the version of this format
 metrics.csv          one row for each update; the same for the same seed, transport "local" and one worker
 timing.csv           one row for each update: seconds and speed
 snapshots/           the pool of past policies, safetensors
-checkpoint.state     policy, optimiser, curriculum, generators and counters after an update (macurr.persistence)
-policy.safetensors   the final policy
+checkpoint.state     policies, optimisers, curriculum, generators and counters after an update (macurr.persistence)
+policy.safetensors   the final policies
 evaluation.json      results of the evaluation
 report.html          the run on one page
 report.png           the run in one picture
 tensorboard/         the same curves for TensorBoard
+population.jsonl     what became of the policies, or of the run, in population-based training
+population.id        what tells the run from others of its name in a population of runs
+.lock, .owner        which process is at work on it
 ```
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import errno
+import json
+import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from macurr.errors import ConfigError, StateError
+from macurr.errors import ConfigError, MacurrError, StateError
 from macurr.persistence import load_state, save_state, write_atomically
 from macurr.training.config import FORMAT_VERSION, TrainConfig
+from macurr.training.lock import LOCK_FILES, RunLock
+from macurr.training.tables import append_row, cut_rows, read_csv
 
 __all__ = ["RunDir", "read_csv"]
+
+_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+)
+"""What a disk may say when it does not take what is written to it."""
 
 
 class RunDir:
@@ -42,7 +54,8 @@ class RunDir:
     def __init__(self, path: Path, made: bool = False) -> None:
         self.path = path
         self._made = made
-        self.config = path / "config.json"
+        self._lock = RunLock(path)
+        self.config = path / "config.yaml"
         self.metrics = path / "metrics.csv"
         self.timing = path / "timing.csv"
         self.snapshots = path / "snapshots"
@@ -55,60 +68,168 @@ class RunDir:
 
     @classmethod
     def create(cls, config: TrainConfig) -> RunDir:
-        """Make the directory of a new run.
+        """Make the directory of a new run, and lock it.
 
         Raises:
-            ConfigError: it exists and holds something, or cannot be written.
+            ConfigError: it exists and holds something, is in use, or cannot be written.
         """
+        text = config.to_yaml()
         path = Path(config.out) if config.out is not None else _fresh(config.env)
         made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            taken = any(path.iterdir())
+            run = cls(path, made)
+            run._take()
+            write_atomically(run.config, text.encode())
         except OSError as error:
             raise ConfigError(
-                f"The run directory {path} cannot be made: {error.strerror or error}. Name a directory that you may "
-                "write to by --out (out)."
-            ) from error
-        if taken:
-            raise ConfigError(
-                f"The run directory {path} holds files already. Go on with that run by --resume {path}, or name "
-                "another directory by --out (out)."
-            )
-        run = cls(path, made)
-        try:
-            write_atomically(run.config, config.to_json().encode())
-        except OSError as error:
-            raise ConfigError(
-                f"The run directory {path} cannot be written to: {error.strerror or error}. Name a directory that you "
-                "may write to by --out (out)."
+                f"The run directory {path} cannot be made, or cannot be written to: {error.strerror or error}. Name a "
+                "directory that you may write to by --out (out), and see that its disk has room."
             ) from error
         return run
 
     @classmethod
-    def open(cls, path: str) -> tuple[RunDir, TrainConfig]:
-        """The directory of a run, and its settings.
+    def open(cls, path: str | os.PathLike[str]) -> tuple[RunDir, TrainConfig]:
+        """The directory of a run, and its settings. It is not locked: a run can be read while it goes on.
 
         Raises:
             ConfigError: it is no run, or one of another version.
         """
+        from macurr.training.config import text  # noqa: PLC0415  # brings PyYAML
+
         run = cls(Path(path))
         try:
-            text = run.config.read_text()
+            content = run.config.read_text()
         except (OSError, UnicodeDecodeError) as error:
+            _refuse_older(run.path / "config.json")
             raise ConfigError(
-                f"{path} is not the directory of a macurr run (of format {FORMAT_VERSION}): its config.json cannot be "
+                f"{path} is not the directory of a macurr run (of format {FORMAT_VERSION}): its config.yaml cannot be "
                 f"read. Name a directory that `macurr train` made, such as one in runs/."
             ) from error
-        return run, TrainConfig.from_json(text, str(run.config))
+        return run, TrainConfig.of(**text.read(content, str(run.config), versioned=True))
+
+    # One process at a time
+
+    def check(self) -> None:
+        """See that there is something to go on from.
+
+        Raises:
+            ConfigError: there is no checkpoint.
+        """
+        if not self.checkpoint.exists():
+            raise self._unbegun()
+
+    def _unbegun(self) -> ConfigError:
+        return ConfigError(
+            f"The run {self.path} has no checkpoint: it was ended before its first update. Start a new one."
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the run for the time of a `with` block.
+
+        Raises:
+            ConfigError: another process holds it, or the directory cannot be written.
+        """
+        with self.writing(self.path):
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Give the lock back. May be called twice."""
+        with self.writing(self.path):
+            self._lock.release()
+
+    def _take(self) -> None:
+        """Lock a directory that holds nothing yet; what is refused is left as it was.
+
+        Raises:
+            ConfigError: it holds something, or is in use.
+            OSError: it cannot be written.
+        """
+        before = {entry.name for entry in self.path.iterdir()}
+        if before and not before & LOCK_FILES:
+            raise self._taken()
+        self._lock.acquire()
+        if {entry.name for entry in self.path.iterdir()} - LOCK_FILES:
+            self.release()
+            raise self._taken()
+
+    def _taken(self) -> ConfigError:
+        return ConfigError(
+            f"The run directory {self.path} holds files already. Go on with that run by --resume {self.path}, or name "
+            "another directory by --out (out)."
+        )
+
+    # Writing
+
+    @contextmanager
+    def writing(self, file: Path) -> Iterator[None]:
+        """Turn what the disk says into one clear error.
+
+        Args:
+            file: What is being written.
+
+        Raises:
+            ConfigError: the disk is full, read-only, or refuses for another reason.
+        """
+        try:
+            yield
+        except MacurrError:
+            raise
+        except OSError as error:
+            raise ConfigError(
+                f"{file} cannot be written: {error.strerror or error}. Make room for the run, or make its directory "
+                f"writable; what it had saved before is intact, and `macurr train --resume {self.path}` goes on from "
+                "there."
+            ) from error
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """As `writing`, around everything that a run does: only what disks say is turned into an error of ours.
+
+        Raises:
+            ConfigError: the disk is full, read-only, or refuses for another reason.
+        """
+        try:
+            yield
+        except MacurrError:
+            raise
+        except OSError as error:
+            if error.errno not in _DISK:
+                raise
+            with self.writing(Path(error.filename or self.path)):
+                raise
+
+    def write(self, file: Path, data: bytes) -> None:
+        """Replace a file of the run, as a whole or not at all.
+
+        Raises:
+            ConfigError: it cannot be written; what was there before still is.
+        """
+        with self.writing(file):
+            write_atomically(file, data)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint.
 
         Raises:
-            OSError: it cannot be written; the one before is still there.
+            ConfigError: it cannot be written; the one before is still there.
         """
-        save_state(self.checkpoint, state)
+        with self.writing(self.checkpoint):
+            save_state(self.checkpoint, state)
+
+    def append(self, file: Path, row: Mapping[str, Any]) -> None:
+        """Append a row to a table; the first row brings the names of the columns.
+
+        Raises:
+            ConfigError: it cannot be written. What there may be of the row is cut off when the run is resumed.
+        """
+        with self.writing(file):
+            append_row(file, row)
 
     def load(self) -> dict[str, Any]:
         """The checkpoint.
@@ -118,55 +239,52 @@ class RunDir:
         """
         try:
             return load_state(self.checkpoint)
-        except FileNotFoundError as error:
-            raise ConfigError(
-                f"The run {self.path} has no checkpoint: it was ended before its first update. Start a new one."
-            ) from error
+        except FileNotFoundError:
+            raise self._unbegun() from None
         except (OSError, StateError) as error:
             raise ConfigError(
                 f"The run {self.path} cannot be resumed: {error} Start a new one; its snapshots and metrics are intact."
             ) from error
 
-    def append(self, file: Path, row: Mapping[str, Any]) -> None:
-        """Append a row to a table; the first row brings the names of the columns."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
-        if not file.exists():
-            writer.writeheader()
-        writer.writerow(row)
-        with file.open("a") as out:
-            out.write(text.getvalue())
-
     def cut(self, update: int) -> None:
-        """Drop the rows of updates that the checkpoint does not know."""
+        """Drop what the checkpoint does not know: rows of later updates, and files that a crash left unfinished.
+
+        Raises:
+            ConfigError: the directory cannot be written.
+        """
         for file in (self.metrics, self.timing):
-            if not file.exists():
-                continue
-            header, *rows = file.read_text().splitlines()
-            kept = [header, *(row for row in rows if _number(row) <= update)]
-            write_atomically(file, "".join(f"{line}\n" for line in kept).encode())
+            with self.writing(file):
+                cut_rows(file, update)
+        for file in (self.checkpoint, self.config, self.metrics, self.timing):
+            for stray in self.path.glob(f".{file.name}.*.tmp"):
+                with self.writing(stray):
+                    stray.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove a run that has not begun."""
-        self.config.unlink(missing_ok=True)
+        for file in (self.config, self.path / "population.id"):
+            file.unlink(missing_ok=True)
         for folder in (self.tensorboard, self.snapshots):
             shutil.rmtree(folder, ignore_errors=True)
+        self._lock.remove()
         if self._made and not any(self.path.iterdir()):
             self.path.rmdir()
 
 
-def read_csv(file: Path) -> dict[str, list[float]]:
-    """The columns of a table of numbers, by name; empty where there is none."""
-    if not file.exists():
-        return {}
-    with file.open(newline="") as lines:
-        rows: Sequence[dict[str, str]] = list(csv.DictReader(lines))
-    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+def _refuse_older(file: Path) -> None:
+    """Say of a run of format 1 that it is one.
 
+    Raises:
+        ConfigError: it is.
+    """
+    from macurr.training.config import text  # noqa: PLC0415  # brings PyYAML
 
-def _number(row: str) -> float:
-    first = row.partition(",")[0]
-    return float(first) if first.isdigit() else float("inf")
+    try:
+        older = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return
+    if isinstance(older, dict) and text.VERSION in older:
+        text.check_version(older[text.VERSION], str(file))
 
 
 def _fresh(env: str) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Any
 
-from macurr.persistence import write_atomically
-from macurr.training.config import TrainConfig
+from macurr.errors import ConfigError
+from macurr.training.config import TrainConfig, settings_of
+from macurr.training.logs import check_logs
 from macurr.training.rundir import RunDir
 from macurr.training.status import Listener, TrainResult
 from macurr.training.threads import bounded_threads
@@ -30,44 +31,62 @@ def train(config: TrainConfig | None = None, listener: Listener | None = None) -
         KeyboardInterrupt: the user interrupted; what was reached is saved, and `resume` goes on from it.
     """
     config = config or TrainConfig()
+    check_logs(config)
     with bounded_threads(config.threads):
         trainer = Trainer.start(config)
-        trainer.run(listener)
-        return trainer.finish(listener)
+        try:
+            return _finished(trainer, listener)
+        finally:
+            trainer.directory.release()
 
 
-def resume(
-    path: str,
-    listener: Listener | None = None,
-    *,
-    steps: int | None = None,
-    minutes: float | None = None,
-) -> TrainResult:
-    """Go on with a run: pool, curriculum, policy, optimiser, generators and counters are those of its last update.
+def resume(path: str, listener: Listener | None = None, **changes: Any) -> TrainResult:
+    """Go on with a run: pool, curriculum, policies, optimisers, generators and counters are those of its checkpoint.
 
-    Episodes that were under way are played anew. With the local transport, and where updates end with episodes,
-    the run goes on as if it had not been interrupted.
+    With the local transport and synchronous training the run goes on as if it had not been interrupted. With worker
+    processes, episodes that were under way are played anew.
 
     Args:
         path: The run's directory.
         listener: Is told how the run gets on.
-        steps: A new bound on steps, for the run as a whole.
-        minutes: A new bound on minutes, for the run as a whole.
+        **changes: Settings to change. Those of `TrainConfig` that leave what is trained as it is: `steps` and
+            `minutes` (new bounds for the run as a whole; one replaces both), `device`, `threads`, `worker_restarts`,
+            `checkpoint_minutes`, `tensorboard`, `wandb`, `seeds`, `matrix_seeds`, `report`.
 
     Returns:
         The result, as from `train`.
 
     Raises:
-        ConfigError: there is no run that can be resumed.
+        ConfigError: there is no run that can be resumed, another process is at work on it, or a setting cannot be
+            changed.
         MacurrError: something failed on the way; what was reached is saved.
     """
     run, config = RunDir.open(path)
-    if steps is not None or minutes is not None:
-        config = dataclasses.replace(config, steps=steps, minutes=minutes)
-    with bounded_threads(config.threads):
+    config = _changed(config, {name: value for name, value in changes.items() if value is not None})
+    check_logs(config)
+    run.check()
+    with run.locked(), bounded_threads(config.threads):
         state = run.load()
         trainer = Trainer(config, run)
         trainer.load(state)
-        write_atomically(run.config, config.to_json().encode())
+        run.write(run.config, config.to_yaml().encode())
+        return _finished(trainer, listener)
+
+
+def _finished(trainer: Trainer, listener: Listener | None) -> TrainResult:
+    with trainer.directory.guarded():
         trainer.run(listener)
         return trainer.finish(listener)
+
+
+def _changed(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
+    allowed = [item.name for item in settings_of(TrainConfig) if item.changeable]
+    fixed = sorted(set(changes) - set(allowed))
+    if fixed:
+        raise ConfigError(
+            f"{', '.join(fixed)} cannot be changed when a run goes on: it would be another run. What can be changed: "
+            f"{', '.join(allowed)}. Leave that out, or start a new run."
+        )
+    if "steps" in changes or "minutes" in changes:
+        changes = {"steps": None, "minutes": None, **changes}
+    return TrainConfig.of(**{**config.settings(), **changes})

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -109,7 +108,7 @@ def test_run_directories_get_names_of_their_own(tmp_path, monkeypatch):
     runs = [RunDir.create(TrainConfig(env="some.package:maker")) for _ in range(3)]
     assert len({run.path for run in runs}) == 3
     assert all(run.path.name.startswith("package-") for run in runs)
-    assert json.loads(runs[0].config.read_text())["env"] == "some.package:maker"
+    assert RunDir.open(runs[0].path)[1].env == "some.package:maker"
 
 
 def test_rows_of_unknown_updates_are_cut(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from macurr.errors import ConfigError
 from macurr.training.checks import Check, instance
 
-__all__ = ["Setting", "build", "check_tree", "described", "part", "setting", "settings_of"]
+__all__ = ["Setting", "build", "check_tree", "described", "flat", "part", "setting", "settings_of"]
 
 _KEY = "macurr"
 _T = TypeVar("_T")
@@ -39,6 +39,17 @@ class Setting:
     text: str
     default_text: str = ""
     changeable: bool = False
+
+    @property
+    def help(self) -> str:
+        """What it means, and its default."""
+        return f"{self.text} (default: {self.default_text or _shown(self.default)})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def setting(
@@ -141,3 +152,11 @@ def build(kind: Callable[..., _T], values: Mapping[str, Any]) -> _T:
             }
             parts[item.name] = below(**own)
     return kind(**left, **parts)
+
+
+def flat(config: Any) -> dict[str, Any]:
+    """The values of a tree's settings by their names alone."""
+    return {
+        item.name: getattr(getattr(config, item.part) if item.part else config, item.name)
+        for item in settings_of(type(config))
+    }

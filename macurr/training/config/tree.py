@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
-from macurr.errors import ConfigError
+from macurr.errors import MissingDependencyError
 from macurr.training.checks import FLAG, KEYWORDS, TEXT, choice, optional, real, text_like, whole
-from macurr.training.config.fields import build, check_tree, described, part, setting
+from macurr.training.config.fields import build, check_tree, described, flat, part, setting
 from macurr.training.config.parts import (
     CurriculumConfig,
     EvaluationConfig,
@@ -32,7 +31,7 @@ __all__ = [
     "TrainConfig",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The version of a run directory. A run of another version is refused, not misread."""
 
 CURRICULA = ("plr", "dr", "joint")
@@ -72,15 +71,15 @@ class TrainConfig:
     curriculum: str = setting(
         "plr",
         choice(*CURRICULA),
-        "levels: prioritized level replay, uniform (domain randomization), or level and opponent drawn together by "
-        "the scores of both (MAESTRO)",
+        "levels: prioritized level replay (plr), uniform (dr: domain randomization), or drawn together with the "
+        "opponent by the scores of both (joint: MAESTRO)",
         group=_WHAT,
     )
     opponents: str = setting(
         "pfsp",
         choice(*OPPONENTS),
-        "past selves: prioritized fictitious self-play, uniform over all (fictitious self-play), the latest, or none: "
-        "every agent learns",
+        "who plays the others: past selves by prioritized fictitious self-play (pfsp), or uniformly (fsp), the latest "
+        "self, or none of these: every agent learns",
         group=_WHAT,
     )
     seed: int = setting(0, whole(0), "seed of everything random", group=_WHAT)
@@ -217,6 +216,10 @@ class TrainConfig:
         """
         return build(cls, settings)
 
+    def settings(self) -> dict[str, Any]:
+        """The values of all settings by their names alone: `TrainConfig.of(**config.settings())` equals `config`."""
+        return flat(self)
+
     @property
     def num_envs(self) -> int:
         """Environments in all."""
@@ -249,61 +252,35 @@ class TrainConfig:
         """The bound on minutes of training, or None."""
         return DEFAULT_MINUTES if self.steps is None and self.minutes is None else self.minutes
 
-    def to_json(self) -> str:
-        """The settings as a JSON text, with the version of their format."""
-        return json.dumps({"macurr_run": FORMAT_VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+    def to_yaml(self) -> str:
+        """The settings as YAML: grouped, each with a line that says what it means, and the version of the format.
+
+        Raises:
+            MissingDependencyError: PyYAML is not installed.
+        """
+        text: str = _text().write(self)
+        return text
 
     @classmethod
-    def from_json(cls, text: str, where: str = "the settings") -> TrainConfig:
-        """The settings from `to_json`.
+    def from_yaml(cls, text: str, where: str = "the settings") -> TrainConfig:
+        """The settings from YAML: what `to_yaml` gave, or any part of it; what is not there has its default.
 
         Args:
             text: The text.
             where: Where it came from, for errors.
 
         Raises:
-            ConfigError: it is no such text, of another version, or holds a setting that does not exist.
+            ConfigError: it is no such text, of another version, or holds a setting that does not exist or cannot be
+                used; the message names it, and the nearest name that there is.
+            MissingDependencyError: PyYAML is not installed.
         """
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{where} is not JSON ({error}). Start a new run.") from error
-        if not isinstance(data, dict) or "macurr_run" not in data:
-            raise ConfigError(f"{where} is not the configuration of a macurr run. Name a run's directory.")
-        version = data.pop("macurr_run")
-        if version != FORMAT_VERSION:
-            raise ConfigError(
-                f"{where} is of run format {version!r}; this macurr reads format {FORMAT_VERSION}. Use the version of "
-                "macurr that made the run, or start a new one."
-            )
-        config: TrainConfig = _build(cls, data, where)
-        return config
+        return cls.of(**_text().read(text, where))
 
 
-_PARTS: dict[str, type] = {
-    "ppo": PPOConfig,
-    "model": ModelConfig,
-    "policies": PoliciesConfig,
-    "pbt": PBTConfig,
-    "tasks": CurriculumConfig,
-    "evaluation": EvaluationConfig,
-}
-
-
-def _build(kind: type, data: Any, where: str) -> Any:
-    """A dataclass from what JSON made of it."""
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where} holds {data!r} where settings by name are wanted. Start a new run.")
-    names = {item.name for item in dataclasses.fields(kind)}
-    strangers = sorted(set(data) - names)
-    if strangers:
-        raise ConfigError(
-            f"{where} has unknown settings {strangers}. Remove them, or use the macurr that wrote them."
-        )
-    values = {
-        name: _build(_PARTS[name], value, where) if kind is TrainConfig and name in _PARTS else value
-        for name, value in data.items()
-    }
-    if isinstance(values.get("hidden"), list):
-        values["hidden"] = tuple(values["hidden"])
-    return kind(**values)
+def _text() -> Any:
+    try:
+        return import_module("macurr.training.config.text")
+    except ModuleNotFoundError as error:
+        if error.name != "yaml":
+            raise
+        raise MissingDependencyError.for_extra("PyYAML", "train", "A file of settings") from error
