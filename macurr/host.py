@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -277,6 +277,47 @@ class CurriculumHost:
                     break
             self.counters.tasks += 1
             env.stock.append((task, self.counters.updates))
+
+    def record(self, env_id: int) -> EnvRecord:
+        """What is known of an environment.
+
+        Raises:
+            UsageError: it is not connected.
+        """
+        with self._held():
+            return self._env(env_id)
+
+    def resume(self, env_id: int, begun: Sequence[Any], stock: Sequence[tuple[Any, int]]) -> None:
+        """Give a new environment tasks that were out when the state was saved that this host has loaded.
+
+        They are neither drawn nor counted again.
+
+        Args:
+            env_id: The environment, which has no tasks yet.
+            begun: The tasks whose end had not been applied.
+            stock: The tasks drawn ahead, each with the version at its draw (see `EnvRecord`).
+
+        Raises:
+            UsageError: the environment is not connected, or has tasks.
+            StateError: the host does not have these tasks to hand out; nothing is changed.
+        """
+        with self._held():
+            env = self._env(env_id)
+            if env.outstanding:
+                raise UsageError(
+                    f"Environment {env_id} has tasks already; only a new one can take up others."
+                )
+            left = list(self._returned)
+            keys = [frozen(task) for task in left]
+            for task in [*begun, *(task for task, _ in stock)]:
+                if (key := frozen(task)) not in keys:
+                    raise StateError(
+                        f"Task {task!r} was out in environment {env_id} when its episode was saved, and the curriculum "
+                        "has no such task to hand out. Load the curriculum's state of the same moment first."
+                    )
+                del left[keys.index(key)], keys[keys.index(key)]
+            self._returned = deque(left)
+            env.begun, env.stock = deque(begun), deque(stock)
 
     def draw(self, env_id: int, k: int, *, start: bool) -> list[Assignment]:
         """Draw tasks for an environment.

@@ -14,7 +14,7 @@ from macurr.curriculum import Curriculum
 from macurr.errors import UsageError
 from macurr.host import Assignment
 from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, TaskProgress, Update
-from macurr.transports.base import Components, Link, SyncedCurriculum
+from macurr.transports.base import Components, Link, ResumableLink, SyncedCurriculum
 from macurr.wrappers._recorder import Recorder
 
 
@@ -50,6 +50,15 @@ class TaskStock:
             link.request(missing, start=False)
             self._ahead += missing
         return assignment
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been asked for, and what the connection knows of it."""
+        return {"ahead": self._ahead, "asked": self._asked, "link": _resumable(self._link).state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        _resumable(self._link).load_state_dict(state["link"])
+        self._ahead, self._asked = state["ahead"], state["asked"]
 
     def send_last(self, updates: Sequence[Update]) -> None:
         """Send an episode's last updates, and ask in the same message for what the next reset leaves missing."""
@@ -140,14 +149,18 @@ class TaskClient:
 
     def begin(self, observations: Mapping[str, Any]) -> None:
         """Start recording, from what the agents see at the start of the episode."""
+        recorder = self._recording()
+        self.progress.update(dict.fromkeys(self.spec.possible_agents, 0.0))
+        recorder.begin(self.task, observations)
+
+    def _recording(self) -> Recorder:
         if self._recorder is None:
             link = self._connected()
             self._recorder = Recorder(
                 link.env_id, self.spec, link.step_fields, self._batch_size, self._remove_keys, self.progress
             )
             self.record = self._recorder.add  # type: ignore[method-assign]  # one call less per step
-        self.progress.update(dict.fromkeys(self.spec.possible_agents, 0.0))
-        self._recorder.begin(self.task, observations)
+        return self._recorder
 
     def record(
         self,
@@ -216,6 +229,43 @@ class TaskClient:
         self._assignment = None
         self._stock.send_last([result] if steps is None else [steps, result])
 
+    def state_dict(self) -> dict[str, Any] | None:
+        """The episode in progress and the tasks ahead, as objects that can be pickled; None before the first reset.
+
+        Raises:
+            UsageError: the curriculum is not served in this process.
+        """
+        if self._link is None:
+            return None
+        return {
+            "stock": self._stock.state_dict(),
+            "assignment": self._assignment,
+            "progress": dict(self.progress),
+            "recorder": None if self._recorder is None else self._recorder.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
+        """Connect, and go on with the episode of `state_dict()` as if nothing had happened.
+
+        The curriculum must have loaded the state that was taken at the same time: it has the tasks that were out.
+
+        Raises:
+            UsageError: it is connected already, or the curriculum is not served in this process.
+            StateError: the curriculum does not have these tasks to hand out.
+        """
+        if self._link is not None:
+            raise UsageError(
+                "An episode can only be taken up before the first reset. Make a new environment."
+            )
+        if state is None:
+            return
+        self._connected()
+        self._stock.load_state_dict(state["stock"])
+        self._assignment = state["assignment"]
+        if state["recorder"] is not None:
+            self._recording().load_state_dict(state["recorder"])
+        self.progress.update(state["progress"])
+
     def close(self) -> None:
         """Abort what is under way and disconnect. May be called twice."""
         if self._link is not None:
@@ -253,6 +303,14 @@ class TaskClient:
     def _plain(self, by_agent: Mapping[str, float]) -> Any:
         """What curricula read: a mapping by agent, or the only agent's value."""
         return by_agent[self.spec.possible_agents[0]] if self.spec.single_agent else dict(by_agent)
+
+
+def _resumable(link: Link) -> ResumableLink:
+    if not isinstance(link, ResumableLink):
+        raise UsageError(
+            "Episodes in progress can be saved and taken up with a local curriculum only (make_local_curriculum)."
+        )
+    return link
 
 
 def handle(components: Any) -> Components:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
@@ -15,6 +16,12 @@ from macurr.messages import EnvSpec, StepBatch
 
 LARGEST_BATCH = 1 << 18
 """Bytes of observations in a batch, after which it is sent: larger writes only wait in the socket."""
+
+_IN_PROGRESS = (
+    *("task", "length", "returns", "_starts", "_seen", "_most", "_plain"),
+    *("_rows", "_inactive", "_before", "_infos", "_progress"),
+)
+"""What a recorder remembers of an episode."""
 
 
 class Recorder:
@@ -152,6 +159,15 @@ class Recorder:
     def steps(self) -> int:
         """Steps of the episode so far."""
         return self.length + len(self._rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episode in progress: what has been recorded and not sent, as objects that can be pickled."""
+        return {name: copy(getattr(self, name)) for name in _IN_PROGRESS}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the episode of `state_dict()`."""
+        for name in _IN_PROGRESS:
+            setattr(self, name, state[name])
 
     def _batch(self, grid: NDArray[np.float64], ends: bool) -> StepBatch:
         width = self._width

@@ -105,6 +105,31 @@ class AECSyncWrapper(BaseWrapper[str, Any, Any]):
         self._annotate()
         self._report()
 
+    def state_dict(self) -> dict[str, Any]:
+        """The episode in progress, without the environment (see `PettingZooSyncWrapper.state_dict`).
+
+        Raises:
+            UsageError: the curriculum is not served in this process.
+        """
+        return {
+            "client": self._client.state_dict(),
+            "task_infos": dict(self._task_infos),
+            "more_infos": dict(self._more_infos),
+            "paid": dict(self._paid),
+            "acted": set(self._acted),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Connect, and go on with the episode of `state_dict()`.
+
+        Raises:
+            UsageError: an episode has begun here already, or the curriculum is not served in this process.
+            StateError: the curriculum does not have the episode's task.
+        """
+        self._client.load_state_dict(state["client"])
+        self._task_infos, self._more_infos = state["task_infos"], state["more_infos"]
+        self._paid, self._acted = dict(state["paid"]), set(state["acted"])
+
     @override
     def close(self) -> None:
         self._client.close()

@@ -65,7 +65,6 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
             buffer_size=buffer_size,
             remove_keys=remove_keys,
         )
-        self._task_env: Any = env
         self._info_keys = info_keys
         self._task_infos: dict[str, Any] = {}
         self._more_infos: Mapping[str, float] = {}
@@ -139,6 +138,34 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
             self._send(full, changed, over, observations)
         return result
 
+    def state_dict(self) -> dict[str, Any]:
+        """The episode in progress, without the environment, as objects that can be pickled.
+
+        With the environment's own state, of the same moment, a new wrapper goes on as if nothing had happened.
+
+        Raises:
+            UsageError: the curriculum is not served in this process.
+        """
+        return {
+            "client": self._client.state_dict(),
+            "task_infos": dict(self._task_infos),
+            "more_infos": dict(self._more_infos),
+            "dead": set(self._dead),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Connect, and go on with the episode of `state_dict()`.
+
+        The curriculum must have loaded the state that was taken at the same time.
+
+        Raises:
+            UsageError: an episode has begun here already, or the curriculum is not served in this process.
+            StateError: the curriculum does not have the episode's task.
+        """
+        self._client.load_state_dict(state["client"])
+        self._task_infos, self._more_infos = state["task_infos"], state["more_infos"]
+        self._dead = set(state["dead"])
+
     def close(self) -> None:
         """Disconnect from the curriculum and close the environment."""
         self._client.close()
@@ -185,7 +212,8 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
     def _change_task(self, observations: Mapping[str, Any]) -> None:
         self._client.end()
         assignment = self._client.reset()
-        self._task_env.change_task(assignment.decoded)
+        change: Any = self.env
+        change.change_task(assignment.decoded)
         self._begin(assignment, observations)
 
 

@@ -176,7 +176,7 @@ class ParallelMember:
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on with a saved episode."""
         self.env.load_state_dict(saved["wrapper"])
-        self.env.env.close()
+        # The one in its place has played nothing. It is not closed: with pygame that would close for all.
         self.env.env = saved["env"]
         self._dead, self._gone = saved["dead"], saved["gone"]
         self._agents, self._everybody = saved["agents"], saved["everybody"]

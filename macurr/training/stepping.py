@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macurr.errors import ConfigError, MacurrError
+from macurr.curriculum import check_state
+from macurr.errors import ConfigError, MacurrError, StateError
 from macurr.training.frames import Finals, Frame, FrameShape
 from macurr.training.layout import Layout
 from macurr.training.members import Final, Member, ParallelMember, Place
+from macurr.training.pickling import dumps, loads
 from macurr.training.turns import TurnMember
 
 __all__ = ["EnvBatch", "Finals", "Frame", "FrameShape"]
@@ -82,11 +84,67 @@ class EnvBatch:
                 self.frame.ended[i] = True
         return self._finals(kept)
 
+    def state_dict(self) -> dict[str, Any] | None:
+        """The environments in mid-episode, with what their wrappers have recorded and not sent.
+
+        What an environment keeps outside of itself, such as a global random generator, is not in it.
+
+        Returns:
+            "pickled", the environments as bytes, uint8 (n,); "frame", the frame's bytes, uint8 (size,); and "shape",
+            its sizes. None where an environment cannot be pickled.
+
+        Raises:
+            UsageError: the curriculum is not served in this process.
+        """
+        inside = {"members": [member.saved() for member in self._members], "tasks": list(self._task_texts)}
+        try:
+            pickled = dumps(inside)
+        except Exception:  # whatever objects raise that do not want to be pickled
+            return None
+        return {
+            "type": "EnvBatch",
+            "pickled": np.frombuffer(pickled, np.uint8).copy(),
+            "frame": np.frombuffer(self.frame.buffer, np.uint8).copy(),
+            "shape": self._sizes(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()` as if nothing had happened, before the first reset.
+
+        The curriculum must have loaded the state that was taken at the same time. Only for states of one's own: what is
+        unpickled can run anything.
+
+        Raises:
+            StateError: the state is not one of such environments, or the curriculum does not have their tasks.
+            UsageError: an episode has begun here already.
+        """
+        check_state(state, "EnvBatch", {"pickled", "frame", "shape"})
+        if list(state["shape"]) != self._sizes() or len(state["frame"]) != self.frame.size:
+            raise StateError(
+                f"The state is of environments of the sizes {state['shape']}; these have {self._sizes()} "
+                "(environments, agents, features, actions, numbers of a task). Resume with the settings of the run."
+            )
+        try:
+            inside = loads(np.ascontiguousarray(state["pickled"], np.uint8).data)
+        except Exception as error:  # whatever objects raise that are of another version
+            raise StateError(
+                f"The environments in mid-episode cannot be read again: {type(error).__name__}: {error}. Resume with "
+                "the versions of the packages that they were saved with, or let them begin new episodes."
+            ) from error
+        for member, saved in zip(self._members, inside["members"], strict=True):
+            member.restore(saved)
+        self._task_texts = inside["tasks"]
+        self.frame.buffer[:] = np.ascontiguousarray(state["frame"], np.uint8).tobytes()
+
     def close(self) -> None:
         """Close every environment, also when one fails at it."""
         for member in self._members:
             with suppress(Exception):  # a window that cannot be closed must not keep the others open
                 member.env.close()
+
+    def _sizes(self) -> list[int]:
+        shape = self.shape
+        return [shape.envs, shape.agents, shape.features, shape.actions, shape.task]
 
     def _clear(self) -> None:
         frame = self.frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from macurr.curriculum import check_state
 from macurr.errors import UsageError
 from macurr.training.channel import ACT, PULSE, RESET
 from macurr.training.frames import Finals, Frame, FrameShape
@@ -94,6 +95,38 @@ class LocalGroup:
     def frame(self) -> tuple[Frame, Finals]:
         """What came of it."""
         return self._batch.frame, self._finals
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """The environments in mid-episode and what came of their last step; see `EnvBatch.state_dict`.
+
+        Returns:
+            Arrays and numbers; None where an environment cannot be pickled.
+
+        Raises:
+            UsageError: the curriculum is not served in this process.
+        """
+        batch = self._batch.state_dict()
+        if batch is None:
+            return None
+        last = self._finals
+        finals = {"envs": last.envs, "agents": last.agents, "observations": last.observations}
+        return {
+            "type": "LocalGroup",
+            "batch": batch,
+            "finals": {name: values.copy() for name, values in finals.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()` instead of a reset; see `EnvBatch.load_state_dict`.
+
+        Raises:
+            StateError: the state is not one of such environments, or the curriculum does not have their tasks.
+            UsageError: an episode has begun here already.
+        """
+        check_state(state, "LocalGroup", {"batch", "finals"})
+        check_state({"type": "Finals", **state["finals"]}, "Finals", {"envs", "agents", "observations"})
+        self._batch.load_state_dict(state["batch"])
+        self._finals = Finals(**state["finals"])
 
     def close(self) -> None:
         """Close the environments."""

@@ -176,6 +176,14 @@ class Wide(Duel):
         pass
 
 
+class Unpicklable(Duel):
+    """Holds on to something that cannot be copied."""
+
+    def __init__(self):
+        super().__init__()
+        self.script = (step for step in range(9))
+
+
 class Slow(Duel):
     """Takes its time for the first step."""
 
