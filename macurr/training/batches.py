@@ -54,6 +54,10 @@ class Samples:
         """The steps that count: all."""
         return self
 
+    def live(self) -> Samples:
+        """The units of which any step counts: all."""
+        return self
+
     def pick(self, rows: Tensor) -> Samples:
         """Some of the steps, by their numbers int64 (k,)."""
         return Samples(
@@ -140,6 +144,11 @@ class Sequences:
             self.advantages[rows],
             None if self.central is None else self.central[rows],
         )
+
+    def live(self) -> Sequences:
+        """The streams of which any step counts."""
+        streams = self.valid.any(dim=0)
+        return self if bool(streams.all()) else self.pick(streams.nonzero().squeeze(-1))
 
     def pick(self, streams: Tensor) -> Sequences:
         """Some of the streams, by their numbers int64 (k,)."""

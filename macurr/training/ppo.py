@@ -151,7 +151,7 @@ class PPO:
     def _update(self, batch: Samples | Sequences, samples: Samples, progress: float) -> dict[str, float]:
         rate = self._set_rate(progress)
         device, policy = self.policy.device, self.policy
-        batch = batch.to(device)
+        batch = batch.to(device).live()
         if policy.returns is not None:
             policy.returns.absorb(samples.returns.to(device), policy.critic.last)
         totals, parts = np.zeros(len(_METRICS)), 0
