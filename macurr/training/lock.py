@@ -66,6 +66,21 @@ class RunLock:
         for name in LOCK_FILES:
             (self._folder / name).unlink(missing_ok=True)
 
+    @property
+    def owner(self) -> str | None:
+        """Who holds it, in words; None where nobody does."""
+        if not (self._folder / _LOCK).exists():
+            return None
+        probe = FileLock(self._folder / _LOCK, thread_local=False)
+        try:
+            probe.acquire(timeout=0)
+        except Timeout:
+            return self._owner()
+        except OSError:  # a directory that may only be read: nobody works in it
+            return None
+        probe.release()
+        return None
+
     def _owner(self) -> str:
         try:
             return (self._folder / _OWNER).read_text() or "another process"

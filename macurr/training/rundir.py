@@ -110,6 +110,11 @@ class RunDir:
 
     # One process at a time
 
+    @property
+    def owner(self) -> str | None:
+        """Which process is at work on the run, in words; None where none is."""
+        return self._lock.owner
+
     def check(self) -> None:
         """See that there is something to go on from.
 

@@ -107,7 +107,7 @@ def lines(
     drawn = thin({str(i): curve.values for i, curve in enumerate(curves)})
     averages = thin({str(i): smooth(curve.values) for i, curve in enumerate(curves)})
     low, high = span or bounds(*(drawn if len(curves) == 1 else averages).values(), floor=floor)
-    canvas = Canvas(steps_axis(float(x[0]), float(x[-1]), 5 if narrow else 7), axis(low, high, words))
+    canvas = Canvas(steps_axis(float(x[0]), float(x[-1]), 6 if narrow else 7), axis(low, high, words))
     if narrow:
         canvas.width, canvas.height = 410, 240
     canvas.grid()

@@ -102,23 +102,19 @@ def teams_by_age(evaluation: Evaluation) -> list[Team]:
 def _spread(team: Team) -> str:
     if not math.isfinite(team.high):
         return ""
-    return f"95 % interval {number(team.low)} to {number(team.high)}"
+    return f"interval {number(team.low)} to {number(team.high)}"
 
 
 def state_of(record: Record) -> str:
     """What to say of a run that is not over; "" for one that is."""
     if record.evaluated:
         return ""
-    done = record.done
-    where = (
-        f"{percent(done)} of it are done"
-        if done is not None and done < 1
-        else "it was not brought to its end"
-    )
-    return (
-        f"This run has not finished: {where}. The page shows what there was after update {record.updates:,}; "
-        "macurr report draws it again, and macurr train --resume goes on with a run that was stopped."
-    )
+    done, owner = record.done, record.directory.owner
+    where = f"{percent(done)} of it is done. " if done is not None and done < 1 else ""
+    shown = f"{where}The page shows what there was after update {count(record.updates)}"
+    if owner is not None:
+        return f"This run is still going on ({owner}). {shown}; macurr report draws it again."
+    return f"This run was stopped before its end. {shown}; macurr train --resume goes on with it."
 
 
 def tiles(record: Record) -> list[Tile]:
@@ -129,9 +125,7 @@ def tiles(record: Record) -> list[Tile]:
         Tile(record.steps, count(record.steps), "environment steps", f"{count(record.updates)} updates")
     )
     if record.seconds:
-        found.append(
-            Tile(record.seconds, span(record.seconds), "of training", f"{count(rate)} steps a second")
-        )
+        found.append(Tile(record.seconds, span(record.seconds), "of training", f"{count(rate)} a second"))
     history = record.history
     if history is not None:
         seen = int((history.total > 0).sum())
@@ -164,4 +158,4 @@ def _score_tiles(record: Record) -> list[Tile]:
 
 
 def _interval(row: Row) -> str:
-    return f"95 % interval {100 * row.low:.0f} to {percent(row.high)}"
+    return f"interval {100 * row.low:.0f} to {percent(row.high)}"

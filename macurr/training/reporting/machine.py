@@ -35,18 +35,22 @@ _PARTS = {
 def lag_section(record: Record) -> Section:
     """How old steps were when they were trained on."""
     steps = record.metrics["steps"]
-    lags = _lines(record, _LAGS)
+    lags, fractions = _lines(record, _LAGS), _lines(record, _FRACTIONS)
     charts = []
+    # Zeros and ones all through say nothing that a sentence does not say better.
+    if not any(np.nanmax(line.values) > 0 for line in lags):
+        lags = []
+    if not lags and all(np.nanmin(line.values) >= 1 for line in fractions):
+        fractions = []
     if lags:
         note = "gradient steps that the policy made between a step's collection and its training"
         charts.append(lines("Policy lag", note, steps, lags, floor=0.0, words=count))
-    fractions = _lines(record, _FRACTIONS)
     if fractions:
         note = "share of the steps of a batch"
         charts.append(lines("What a batch holds", note, steps, fractions, span=(0.0, 1.02), words=percents))
     lead = _lag_lead(lags) if lags else ""
     notes: tuple[str, ...] = ()
-    if not charts:
+    if not lags:
         notes = (
             "This run collects and trains by turns: every step was trained on by the very policy that took it, so "
             "there is no lag to draw.",

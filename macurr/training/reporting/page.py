@@ -13,6 +13,7 @@ from macurr.training.reporting.headline import state_of, summary, tiles, title_o
 from macurr.training.reporting.learning import learning_section
 from macurr.training.reporting.levels import levels_section
 from macurr.training.reporting.machine import lag_section, speed_section
+from macurr.training.reporting.members import members_section
 from macurr.training.reporting.record import Record
 from macurr.training.reporting.rivals import rivals_section
 from macurr.training.reporting.section import Section
@@ -59,11 +60,13 @@ def sections_of(record: Record, *, films: bool = True) -> list[Section]:
         record: The run.
         films: Whether to play and film a match on each of the levels that mattered.
     """
+    population = members_section(record)
     return [
         learning_section(record),
         rivals_section(record),
         levels_section(record, films=films),
         teaching_section(record),
+        *([] if population is None else [population]),
         lag_section(record),
         speed_section(record),
         settings_section(record),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from macurr.errors import ConfigError, MacurrError
 from macurr.opponents import AgentPool
 from macurr.training.config import TrainConfig
 from macurr.training.evaluation import Evaluation
+from macurr.training.population_history import read_history
 from macurr.training.reporting.series import Floats
-from macurr.training.rundir import RunDir
+from macurr.training.rundir import RunDir, read_csv
 
-__all__ = ["FINAL", "History", "Record", "Snapshot", "read_record", "read_table"]
+__all__ = ["FINAL", "History", "Record", "Snapshot", "read_record"]
 
 FINAL = "final policy"
 """What an evaluation calls it."""
@@ -84,6 +84,7 @@ class Record:
         evaluation: What was played at the end; None where nothing was.
         snapshots: The pool's policies, oldest first.
         notes: What cannot be shown, and why.
+        population: The lines of population.jsonl, oldest first.
     """
 
     directory: RunDir
@@ -94,6 +95,7 @@ class Record:
     evaluation: Evaluation | None
     snapshots: tuple[Snapshot, ...]
     notes: tuple[str, ...]
+    population: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def steps(self) -> int:
@@ -163,7 +165,7 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         ConfigError: it is no run, or one that has not made an update yet.
     """
     run, config = RunDir.open(os.fspath(path))
-    metrics = read_table(run.metrics)
+    metrics = _table(run.metrics)
     if not len(metrics.get("steps", ())):
         raise ConfigError(
             f"The run {run.path} has no numbers yet: its metrics.csv is empty or missing. Wait for its first update."
@@ -173,43 +175,17 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         run,
         config,
         metrics,
-        read_table(run.timing),
+        _table(run.timing),
         _state(run, notes),
         _evaluation(run, notes),
         _snapshots(run, notes),
         tuple(notes),
+        tuple(read_history(run.path / "population.jsonl")),
     )
 
 
-def read_table(file: Path) -> dict[str, Floats]:
-    """The columns of a table of numbers, by name; empty where there is none.
-
-    A row that was cut short by the end of its writer is left out; what is no number is taken as missing.
-    """
-    if not file.exists():
-        return {}
-    with file.open(newline="") as lines:
-        header, *rows = csv.reader(lines) if file.stat().st_size else [[]]
-    kept = [row for row in rows if len(row) == len(header)]
-    if rows and kept and kept[-1] is rows[-1] and not _complete(file):
-        kept.pop()
-    return (
-        {name: np.array([_number(row[i]) for row in kept]) for i, name in enumerate(header)} if kept else {}
-    )
-
-
-def _complete(file: Path) -> bool:
-    """Whether the last line has its end: else its last number may be a part of one."""
-    with file.open("rb") as content:
-        content.seek(-1, os.SEEK_END)
-        return content.read() == b"\n"
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+def _table(file: Path) -> dict[str, Floats]:
+    return {name: np.array(values, np.float64) for name, values in read_csv(file).items()}
 
 
 def _state(run: RunDir, notes: list[str]) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ MISSING = "\N{EN DASH}"
 
 def percent(share: float, digits: int = 0) -> str:
     """A share of one as a percentage."""
-    return f"{share:.{digits}%}".replace("%", " %")
+    return f"{share:.{digits}%}".replace("%", "\N{NO-BREAK SPACE}%")
 
 
 def count(n: float) -> str:
