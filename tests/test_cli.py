@@ -10,7 +10,10 @@ import time
 import pytest
 
 from macurr.cli import main
+from macurr.cli.settings import flag
+from macurr.errors import ConfigError
 from macurr.training import TrainConfig
+from macurr.training.config import settings_of
 from macurr.training.rundir import RunDir
 
 TINY = [
@@ -75,6 +78,18 @@ BAD = {
     "option": (["--colour"], "--colour"),
     "resume what is not there": (["--resume", "nowhere"], "nowhere is not the directory of a macurr run"),
     "resume with other settings": (["--resume", "nowhere", "--env", "x"], "--env cannot be given"),
+    "resume with a file": (["--resume", "nowhere", "--config", "x"], "--config cannot be given"),
+    "resume with an environment's keyword": (
+        ["--resume", "nowhere", "--env-arg", "a=1"],
+        "--env-arg cannot be",
+    ),
+    "resume serially": (["--resume", "nowhere", "--serial"], "--serial cannot be given"),
+    "serial and workers": (["--serial", "--workers", "3"], "--workers 3 says otherwise"),
+    "serial and processes": (["--serial", "--transport", "process"], "--transport process says otherwise"),
+    "a file that is not there": (["--config", "no.yaml"], "--config no.yaml cannot be read: No such file"),
+    "no sizes": (["--hidden", "8,x"], "'x' is no whole number"),
+    "policies that nobody plays": (["--num-policies", "2"], "mapping='shared'"),
+    "population of one": (["--pbt"], "num_policies=1 is one"),
 }
 
 
@@ -127,7 +142,7 @@ def test_a_damaged_checkpoint(elsewhere, capsys):
     assert "cannot be resumed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("package", ["torch", "rich", "matplotlib", "tensorboard"])
+@pytest.mark.parametrize("package", ["torch", "rich", "matplotlib", "tensorboard", "yaml", "filelock"])
 def test_a_missing_extra_is_named(package, elsewhere):
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
@@ -147,24 +162,16 @@ def test_help_names_every_setting_and_needs_no_extra(capsys):
     code = (
         "import sys\nfrom macurr.cli import main\n"
         "try:\n    main(['train', '--help'])\n"
-        "finally:\n    assert not {'torch', 'rich', 'matplotlib'} & set(sys.modules)"
+        "finally:\n    assert not {'torch', 'rich', 'matplotlib', 'yaml', 'filelock'} & set(sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0
-    for flag in (
-        "--env",
-        "--curriculum",
-        "--opponents",
-        "--seed",
-        "--steps",
-        "--minutes",
-        "--workers",
-        "--out",
-        "--resume",
-    ):
-        assert f"  {flag} " in done.stdout
+    for item in settings_of(TrainConfig):
+        assert re.search(rf"^  {flag(item.name)}[ ,]", done.stdout, re.MULTILINE), item.name
+    for name in ("--config", "--resume", "--serial"):
+        assert f"  {name} " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 110
 
 
@@ -184,6 +191,157 @@ def test_a_run_from_a_shell(elsewhere, capsys):
     assert re.search(r"^random .*%", capsys.readouterr().out, re.MULTILINE)
     assert call("report", run) == 0
     assert (run / "report.png").stat().st_size > 10_000
+
+
+def test_a_run_from_the_settings_of_another_is_the_same_run(elsewhere, capsys):
+    assert (
+        call("train", *TINY, "--steps", "2.4e2", "--seed", "5", "--env-arg", "size=(5,7)", "--out", "one")
+        == 0
+    )
+    assert call("train", "--config", "one/config.yaml", "--out", "two") == 0
+    one, two = (elsewhere / name for name in ("one", "two"))
+    assert (one / "metrics.csv").read_bytes() == (two / "metrics.csv").read_bytes()
+    assert (one / "policy.safetensors").read_bytes() == (two / "policy.safetensors").read_bytes()
+    text = (two / "config.yaml").read_text().replace("out: two", "out: one")
+    assert text == (one / "config.yaml").read_text()
+    assert "size: !tuple [5, 7]" in text
+    capsys.readouterr()
+    assert call("train", "--config", "one/config.yaml") == 2
+    assert "one holds files already" in capsys.readouterr().err
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `macurr train` would train with."""
+    seen = []
+
+    def train(config, display):
+        seen.append(config)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("macurr.training.runner.train", train)
+    return seen
+
+
+def test_options_override_a_file(elsewhere, asked):
+    (elsewhere / "my.yaml").write_text(
+        "env: some.env\nenv_args: {size: 3, walls: 4}\nworkers: 5\nppo: {gamma: 0.5, target_kl: 0.1, clip: 0.3}\n"
+    )
+    call("train", "--config", "my.yaml", "--gamma", "0.6", "--target-kl", "none", "--env-arg", "size=9")
+    expected = {
+        "env": "some.env",
+        "env_args": {"size": 9, "walls": 4},
+        "workers": 5,
+        "gamma": 0.6,
+        "clip": 0.3,
+    }
+    assert asked.pop() == TrainConfig.of(**expected)
+    call("train", "--config", "my.yaml", "--env", "other.env", "--env-arg", "a=1", "--serial")
+    assert (asked[-1].env, asked[-1].env_args) == ("other.env", {"a": 1})
+    assert (asked[-1].transport, asked[-1].workers) == ("local", 1)
+    call("train", "--config", "my.yaml", "--env", "other.env")
+    assert asked[-1].env_args == {}, "another environment has other keywords"
+    call("train", "--config", "my.yaml", "--env", "some.env")
+    assert asked[-1].env_args == {"size": 3, "walls": 4}
+
+
+def test_every_setting_has_an_option(elsewhere, asked):
+    settings = {
+        "env": "a.b",
+        "env_args": {"k": "v"},
+        "curriculum": "dr",
+        "opponents": "none",
+        "seed": 3,
+        "steps": 10,
+        "minutes": 0.5,
+        "workers": 3,
+        "envs_per_worker": 8,
+        "splits": 4,
+        "engine": "ray",
+        "ray_address": "auto",
+        "async_rl": False,
+        "num_batches_to_accumulate": 3,
+        "max_policy_lag": 5,
+        "decorrelate": 0,
+        "worker_restarts": 0,
+        "device": "cpu",
+        "threads": 2,
+        "out": "x",
+        "checkpoint_minutes": 0.25,
+        "tensorboard": False,
+        "wandb": "project",
+        "learning_rate": 0.5,
+        "anneal": False,
+        "gamma": 0.5,
+        "gae_lambda": 0.25,
+        "clip": 0.5,
+        "value_clip": 0.5,
+        "entropy": 0.5,
+        "value": 0.25,
+        "max_grad_norm": 1.5,
+        "epochs": 2,
+        "minibatches": 3,
+        "batch_size": 16,
+        "rollout": 8,
+        "target_kl": 0.5,
+        "hidden": (3, 4),
+        "recurrent": "gru",
+        "recurrent_size": 7,
+        "centralised_critic": True,
+        "normalize_observations": True,
+        "normalize_returns": True,
+        "num_policies": 2,
+        "mapping": "random",
+        "mapping_episodes": 3,
+        "sides": "role",
+        "pbt": True,
+        "pbt_period": 7,
+        "pbt_start": 8,
+        "pbt_replace_fraction": 0.5,
+        "pbt_mutation_rate": 0.5,
+        "pbt_replace_gap": 0.5,
+        "pbt_replace_gap_absolute": 0.5,
+        "pbt_perturb_min": 1.25,
+        "pbt_perturb_max": 2.5,
+        "pbt_reset_rate": 0.5,
+        "pbt_gamma": True,
+        "pbt_objective": "win_rate",
+        "population": "there",
+        "levels": 5,
+        "score": "max_mc",
+        "temperature": 0.5,
+        "staleness_coef": 0.5,
+        "replay_prob": 0.25,
+        "snapshot_every": 2,
+        "capacity": 3,
+        "seeds": 4,
+        "matrix_seeds": 5,
+        "report": False,
+    }
+    items = {item.name: item for item in settings_of(TrainConfig)}
+    assert set(items) - set(settings) == {"transport"}, "which has one value that goes with the others"
+    arguments = []
+    for name, value in settings.items():
+        assert value != items[name].default
+        if isinstance(value, bool):
+            arguments.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
+        elif name == "env_args":
+            arguments += [flag(name), "k=v"]
+        else:
+            arguments += [flag(name), ",".join(map(str, value)) if isinstance(value, tuple) else value]
+    call("train", *arguments)
+    assert asked == [TrainConfig.of(**settings)]
+
+
+def test_what_may_change_when_a_run_goes_on(elsewhere, capsys):
+    assert call("train", *TINY, "--steps", "240", "--out", "run") == 0
+    before = (elsewhere / "run" / "metrics.csv").read_bytes()
+    assert call("train", "--resume", "run", "--steps", "480", "--no-tensorboard", "--seeds", "3") == 0
+    assert "Curves" in capsys.readouterr().out, "those of the first sitting"
+    config = RunDir.open("run")[1]
+    assert (config.steps, config.tensorboard, config.evaluation.seeds) == (480, False, 3)
+    assert (elsewhere / "run" / "metrics.csv").read_bytes().startswith(before)
+    assert len(list((elsewhere / "run" / "tensorboard").iterdir())) == 1
 
 
 def test_ctrl_c_saves_and_resume_goes_on(elsewhere):

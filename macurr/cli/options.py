@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import textwrap
 from typing import Any, NoReturn
 
 from typing_extensions import override
 
-__all__ = ["CANNOT", "DONE", "INTERRUPTED", "Parser", "Wide", "levels", "number", "pair", "sizes", "whole"]
+__all__ = ["CANNOT", "DONE", "INTERRUPTED", "Parser", "Wide", "levels", "pair", "sizes", "whole"]
 
 DONE, CANNOT, INTERRUPTED = 0, 2, 130
 
@@ -29,16 +30,10 @@ class Wide(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34, width=110)
 
-
-def number(group: Any, name: str, kind: type, text: str, default: Any) -> None:
-    """Add an option of a setting that is a number. Its default stays None: only what is given is passed on."""
-    shown = "off" if default is None else default
-    group.add_argument(
-        "--" + name.replace("_", "-"),
-        metavar="N" if kind is int else "X",
-        type=whole if kind is int else float,
-        help=f"{text} (default: {shown})",
-    )
+    @override
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """Options in a text stay whole."""
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
 
 
 def whole(text: str) -> int:

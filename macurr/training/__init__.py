@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from macurr.training.evaluation import Evaluation, evaluate
     from macurr.training.evaluators import SB3Evaluator, TorchEvaluator
     from macurr.training.policy import Policy
+    from macurr.training.population import Decision, Population
+    from macurr.training.population_history import read_history
     from macurr.training.ppo import PPO
     from macurr.training.recurrent import RecurrentTorchEvaluator
     from macurr.training.report import write_report
@@ -48,6 +50,7 @@ __all__ = [
     "PPO",
     "Comparison",
     "CurriculumConfig",
+    "Decision",
     "Entry",
     "Evaluation",
     "EvaluationConfig",
@@ -57,6 +60,7 @@ __all__ = [
     "PPOConfig",
     "PoliciesConfig",
     "Policy",
+    "Population",
     "RecurrentTorchEvaluator",
     "SB3Evaluator",
     "Status",
@@ -67,6 +71,7 @@ __all__ = [
     "compare",
     "evaluate",
     "make_display",
+    "read_history",
     "resume",
     "tournament",
     "train",
@@ -86,6 +91,9 @@ _WHERE = {
     "Listener": "status",
     "Status": "status",
     "TrainResult": "status",
+    "Decision": "population",
+    "Population": "population",
+    "read_history": "population_history",
     "resume": "runner",
     "make_display": "display",
     "train": "runner",
@@ -94,7 +102,7 @@ _WHERE = {
     "tournament": "crossplay",
     "write_report": "report",
 }
-_EXTRA = ("torch", "tensorboard", "matplotlib", "rich")
+_EXTRA = ("PIL", "filelock", "jinja2", "matplotlib", "rich", "tensorboard", "torch", "yaml")
 
 
 def __getattr__(name: str) -> _Any:

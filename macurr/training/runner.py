@@ -14,6 +14,8 @@ from macurr.training.trainer import Trainer
 
 __all__ = ["resume", "train"]
 
+_BOUNDS = ("steps", "minutes")
+
 
 def train(config: TrainConfig | None = None, listener: Listener | None = None) -> TrainResult:
     """Train, evaluate and report.
@@ -62,7 +64,7 @@ def resume(path: str, listener: Listener | None = None, **changes: Any) -> Train
         MacurrError: something failed on the way; what was reached is saved.
     """
     run, config = RunDir.open(path)
-    config = _changed(config, {name: value for name, value in changes.items() if value is not None})
+    config = _changed(config, changes)
     check_logs(config)
     run.check()
     with run.locked(), bounded_threads(config.threads):
@@ -80,6 +82,8 @@ def _finished(trainer: Trainer, listener: Listener | None) -> TrainResult:
 
 
 def _changed(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
+    # None for a bound leaves it as it was: a run has to end.
+    changes = {name: value for name, value in changes.items() if name not in _BOUNDS or value is not None}
     allowed = [item.name for item in settings_of(TrainConfig) if item.changeable]
     fixed = sorted(set(changes) - set(allowed))
     if fixed:
@@ -87,6 +91,6 @@ def _changed(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
             f"{', '.join(fixed)} cannot be changed when a run goes on: it would be another run. What can be changed: "
             f"{', '.join(allowed)}. Leave that out, or start a new run."
         )
-    if "steps" in changes or "minutes" in changes:
-        changes = {"steps": None, "minutes": None, **changes}
+    if changes.keys() & set(_BOUNDS):
+        changes = {**dict.fromkeys(_BOUNDS), **changes}
     return TrainConfig.of(**{**config.settings(), **changes})

@@ -29,6 +29,7 @@ class Setting:
         text: What it means, in a few words.
         default_text: Its default in words, where the value does not say it.
         changeable: Whether a run may change it when it is resumed.
+        metavar: What stands for its value on the command line.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Setting:
     text: str
     default_text: str = ""
     changeable: bool = False
+    metavar: str = ""
 
     @property
     def help(self) -> str:
@@ -49,6 +51,8 @@ class Setting:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, int) and value >= 1_000_000:
+        return f"{value:_}"  # as it may be typed
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -60,6 +64,7 @@ def setting(
     group: str = "",
     default_text: str = "",
     changeable: bool = False,
+    metavar: str = "",
 ) -> Any:
     """A field of a part of the tree.
 
@@ -70,8 +75,9 @@ def setting(
         group: What it is listed under; by default as its part.
         default_text: The default in words, where the value does not say it.
         changeable: Whether a run may change it when it is resumed.
+        metavar: What stands for its value on the command line.
     """
-    metadata = {_KEY: (check, text, group, default_text, changeable)}
+    metadata = {_KEY: (check, text, group, default_text, changeable, metavar)}
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -87,7 +93,7 @@ def part(kind: type, title: str, text: str) -> dict[str, Any]:
     """
     article = "an" if kind.__name__[0] in "AEIO" else "a"
     check = instance(kind, f"{article} {kind.__name__}")
-    return {_KEY: (check, text, title, "", False)}
+    return {_KEY: (check, text, title, "", False, "")}
 
 
 def described(kind: type[_T]) -> type[_T]:
@@ -110,13 +116,15 @@ def settings_of(kind: type, name: str = "", title: str = "") -> Iterator[Setting
     """
     parts = []
     for item in dataclasses.fields(kind):
-        check, text, group, default_text, changeable = item.metadata[_KEY]
+        check, text, group, default_text, changeable, metavar = item.metadata[_KEY]
         if check.kind == "part":
             parts.append((item.default_factory, item.name, group))
         else:
             made: Any = item.default_factory
             default = item.default if made is dataclasses.MISSING else made()
-            yield Setting(item.name, name, group or title, default, check, text, default_text, changeable)
+            yield Setting(
+                item.name, name, group or title, default, check, text, default_text, changeable, metavar
+            )
     for factory, below, group in parts:
         yield from settings_of(factory, below, group)  # type: ignore[arg-type]  # the class itself
 

@@ -99,6 +99,7 @@ class PoliciesConfig:
         one_of(*MAPPINGS, function="a function (agent, env, episode, rng) -> policy"),
         "which policy plays an agent: shared (one for all), env (one for all agents of an environment), random "
         "(drawn for each agent), role (one for each kind of agent), or module:function of your own",
+        metavar="NAME",
     )
     mapping_episodes: int = setting(
         10, whole(1), "mapping random: episodes of an environment between two draws"
@@ -141,12 +142,14 @@ class PBTConfig:
         "learner_return",
         one_of(*OBJECTIVES, function="an objective of your own"),
         "what the best policy is best at: learner_return, win_rate, or module:function of your own",
+        metavar="NAME",
     )
     population: str | None = setting(
         None,
         optional(TEXT),
         "directory that runs of one population share; each is started with the same one",
         default_text="this run alone",
+        metavar="DIR",
     )
 
 
@@ -163,6 +166,7 @@ class CurriculumConfig:
         TEXT,
         "how PLR scores a level from the learner's episode: value_l1, signed_value_loss, positive_value_loss, max_mc, "
         "grounded_positive_value_loss or learnability",
+        metavar="NAME",
     )
     temperature: float = setting(
         1.0, real(0, above=True), "PLR: the lower, the more the ranks of the highest scores count"

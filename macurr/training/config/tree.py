@@ -66,6 +66,7 @@ class TrainConfig:
         TEXT,
         "import path of a PettingZoo environment: a module with parallel_env() or env(), or module:callable",
         group=_WHAT,
+        metavar="PATH",
     )
     env_args: Mapping[str, Any] = setting(dict, KEYWORDS, "keywords for it", group=_WHAT, default_text="none")
     curriculum: str = setting(
@@ -122,6 +123,7 @@ class TrainConfig:
         "engine ray: address of the cluster",
         group=_HOW,
         default_text="the one that runs, or a local one",
+        metavar="ADDRESS",
     )
     async_rl: bool | None = setting(
         None,
@@ -154,6 +156,7 @@ class TrainConfig:
         "where policies act and train: auto (a GPU where there is one), cpu, cuda or cuda:1",
         group=_HOW,
         changeable=True,
+        metavar="NAME",
     )
     threads: int = setting(
         1,
@@ -164,7 +167,12 @@ class TrainConfig:
     )
 
     out: str | None = setting(
-        None, optional(TEXT), "the run's directory", group=_WHERE, default_text="runs/<env>-<date-time>"
+        None,
+        optional(TEXT),
+        "the run's directory",
+        group=_WHERE,
+        default_text="runs/<env>-<date-time>",
+        metavar="DIR",
     )
     checkpoint_minutes: float = setting(
         1.0, real(0), "minutes between two checkpoints; 0: after each update", group=_WHERE, changeable=True
@@ -177,6 +185,7 @@ class TrainConfig:
         group=_WHERE,
         default_text="off",
         changeable=True,
+        metavar="PROJECT",
     )
 
     ppo: PPOConfig = field(
