@@ -54,10 +54,8 @@ def ray_on_two_cpus():
     """Ray on this machine, for the tests of one module, which belong into the xdist group "ray"."""
     import ray
 
-    environment = {"PYTHONPATH": str(Path(__file__).parents[1])}  # Ray's workers import the tests
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, configure_logging=False)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # Ray's workers import the tests
+        ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False, configure_logging=False)
     yield ray
     ray.shutdown()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from macurr import errors
+from macurr import Curriculum, errors, make_ray_curriculum
 from macurr.errors import (
     ConfigError,
     MacurrError,
@@ -28,10 +30,11 @@ from macurr.errors import (
     WorkerLost,
 )
 from macurr.training.frames import Finals, Frame, FrameShape
+from macurr.training.processes import PATIENCE
 from macurr.training.vector import EnvGroup
 from macurr.training.worker import Job, Steppers
 
-__all__ = ["RayEnv", "RayGroup", "ray_session"]
+__all__ = ["RayEnv", "RayGroup", "ray_served", "ray_session"]
 
 _ROOM = 60.0
 """Seconds that a cluster gets to find room for the workers."""
@@ -57,7 +60,7 @@ def ray_session(address: str | None) -> Iterator[Any]:
         return
     found = address or os.environ.get("RAY_ADDRESS")
     try:
-        ray.init(address=found, log_to_driver=False, include_dashboard=False if found is None else None)
+        ray.init(address=found, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"No Ray cluster answers at {found!r} ({error}). Start one by `ray start --head`, or leave --ray-address "
@@ -69,16 +72,32 @@ def ray_session(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
+@contextmanager
+def ray_served(curriculum: Curriculum, name: str, checkpoint: Path) -> Iterator[Any]:
+    """A curriculum in an actor on this node, where the run's directory is, for the time of a `with` block.
+
+    Args:
+        curriculum: The curriculum.
+        name: The actor's name.
+        checkpoint: From what file it goes on after a restart.
+    """
+    ray = _ray()
+    node = ray.get_runtime_context().get_node_id()
+    strategies = importlib.import_module("ray.util.scheduling_strategies")
+    here = strategies.NodeAffinitySchedulingStrategy(node, soft=True)
+    options = {"scheduling_strategy": here, "runtime_env": {"env_vars": _found()}}
+    with make_ray_curriculum(curriculum, name, checkpoint=checkpoint, actor_options=options) as synced:
+        yield synced
+
+
 class _Worker:
     """What runs in the actor.
 
     Args:
         jobs: What each of its groups steps.
-        paths: Where modules are found, besides where this process finds them.
     """
 
-    def __init__(self, jobs: Sequence[Job], paths: Sequence[str]) -> None:
-        sys.path.extend(path for path in paths if path not in sys.path)
+    def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
         self._steppers: Steppers | None = None
 
@@ -98,6 +117,11 @@ class _Worker:
     def pid(self) -> int:
         """The process."""
         return os.getpid()
+
+    def close(self) -> None:
+        """Close the environments, which take their leave of the curriculum."""
+        if self._steppers is not None:
+            self._steppers.close()
 
 
 class RayGroup:
@@ -158,7 +182,7 @@ class RayWorker:
             _Worker
         )
         threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self.actor = kind.options(runtime_env={"env_vars": threads}).remote(self._jobs, _paths())
+        self.actor = kind.options(runtime_env={"env_vars": {**threads, **_found()}}).remote(self._jobs)
 
     def ask(self, group: int, content: bytes | None) -> Any:
         """Send a message about a group; the answer is a reference."""
@@ -181,16 +205,17 @@ class RayWorker:
         kind = getattr(errors, name, TransportError)
         raise kind(content) if issubclass(kind, MacurrError) else TransportError(content)
 
-    def end(self) -> None:
-        """End the actor. May be called twice."""
+    def end(self, patience: float = PATIENCE) -> None:
+        """Close the environments and end the actor. May be called twice."""
         if not self._ended:
             self._ended = True
             with contextlib.suppress(Exception):  # Ray may be gone, and the actor with it
+                _ray().wait([self.actor.close.remote()], timeout=patience)
                 _ray().kill(self.actor)
 
     def restart(self) -> None:
         """Another actor in its place."""
-        self.end()
+        self.end(0.0)
         self._ended = False
         self.start()
 
@@ -284,6 +309,6 @@ def _ray() -> Any:
         raise MissingDependencyError.for_extra("ray", "ray", "engine='ray'") from error
 
 
-def _paths() -> list[str]:
-    """Where modules are found here: on other machines, those of the directories that exist there count."""
-    return [path or os.getcwd() for path in sys.path]
+def _found() -> dict[str, str]:
+    """Lets an actor find the modules that this process finds: on other nodes, those of directories that they have."""
+    return {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from macurr import make_local_curriculum, make_multiprocessing_curriculum
 from macurr.errors import ConfigError
 from macurr.opponents import AgentPool
 from macurr.training.acting import Actors
 from macurr.training.collector import Collector
 from macurr.training.config import TrainConfig
+from macurr.training.engines import serving, stepping
 from macurr.training.envs import EnvSource
 from macurr.training.frames import FrameShape
 from macurr.training.layout import Layout
@@ -23,7 +23,7 @@ from macurr.training.mapping import PolicyMapping, learning_seats
 from macurr.training.opponents import PolicyBank
 from macurr.training.streams import Kinds
 from macurr.training.tasks import Places, build_curriculum
-from macurr.training.vector import VectorEnv
+from macurr.training.vector import Environments
 from macurr.training.worker import Job
 
 __all__ = ["Session", "playing", "probe", "seats_of"]
@@ -86,10 +86,7 @@ def playing(
         StateError: the state is of another run.
         MacurrError: an environment failed or a worker died.
     """
-    curriculum = build_curriculum(config, pool)
-    local = config.transport == "local"
-    synced: Any = (make_local_curriculum if local else make_multiprocessing_curriculum)(curriculum)
-    with synced:
+    with serving(config, build_curriculum(config, pool), pool.path.parent) as synced:
         if state is not None:
             synced.load_state_dict(state["curriculum"])
         seats, places = seats_of(config, layout), Places.of(config)
@@ -120,12 +117,12 @@ def _vector(
     seats: Sequence[tuple[int, ...]],
     width: int,
     components: Any,
-) -> VectorEnv:
+) -> AbstractContextManager[Environments]:
     each = config.envs_per_worker // config.num_splits
     parts = [tuple(seats[start : start + each]) for start in range(0, config.num_envs, each)]
     jobs = [Job(source, part, width, components) for part in parts]
     shapes = [FrameShape.of(layout, each, width)] * len(jobs)
-    return VectorEnv(jobs, shapes, local=config.transport == "local", splits=config.num_splits)
+    return stepping(config, jobs, shapes)
 
 
 def probe(source: EnvSource) -> Layout:
