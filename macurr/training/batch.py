@@ -72,12 +72,13 @@ def _refusal(config: TrainConfig, learners_per_env: Sequence[int], wanted: int, 
         if low == high
         else f"{low} to {high} (mean {Fraction(sum(learners_per_env), config.num_envs)})"
     )
+    each_round = f"{config.workers} workers x {config.envs_per_worker} environments x {each} learning agents"
     return (
-        "In synchronous mode an update has to use up whole rounds of collection. One round is "
-        f"{config.workers} workers x {config.envs_per_worker} environments x {each} learning agents x "
-        f"rollout={ppo.rollout} = {share * policies} samples, which is R = {_text(share)} for each of num_policies={policies}. An update takes "
-        f"S = batch_size={ppo.batch_size} x minibatches={ppo.minibatches} = {wanted} samples of each: S / R = "
-        f"{_text(wanted / share)}, and a whole number is wanted. {_advice(config, wanted, share)}"
+        f"In synchronous mode an update has to use up whole rounds of collection. One round is {each_round} x "
+        f"rollout={ppo.rollout} = {share * policies} samples, which is R = {_text(share)} for each of "
+        f"num_policies={policies}. An update takes S = batch_size={ppo.batch_size} x minibatches={ppo.minibatches} = "
+        f"{wanted} samples of each: S / R = {_text(wanted / share)}, and a whole number is wanted. "
+        f"{_advice(config, wanted, share)}"
     )
 
 

@@ -73,8 +73,10 @@ def test_a_run_over_worker_processes_leaves_everything_behind(tmp_path):
     assert [status.update for status in told] == [1, 2, 3, 4, 5]
     pool = AgentPool(run.snapshots, create=False)
     assert [pool.metadata(i)["update"] for i in pool.ids] == [0, 2, 4, 5]
-    final = load_state(run.checkpoint)["learner"]["policy"]
-    assert all(np.array_equal(final[name], array) for name, array in pool.get(pool.latest).items())
+    final = load_state(run.checkpoint)["learner"]["ppos"][0]["policy"]
+    newest = pool.get(pool.latest)
+    assert set(newest) == {f"policy_0.{name}" for name in final}
+    assert all(np.array_equal(array, newest[f"policy_0.{name}"]) for name, array in final.items())
     assert run.picture.read_bytes().startswith(b"\x89PNG")
     assert list(run.tensorboard.glob("events*"))
     assert [row.opponent for row in result.evaluation.rows] == [
