@@ -81,7 +81,7 @@ def results(axes: Axes, metrics: Mapping[str, Floats]) -> None:
 
 def _outcomes(axes: Axes, steps: Floats, metrics: Mapping[str, Floats]) -> None:
     _title(axes, "Against the pool", "share of training episodes; the pool grows stronger too")
-    won, drawn, lost = (smooth(metrics[name]) for name in ("win", "draw", "loss"))
+    won, drawn, lost = (np.nan_to_num(smooth(metrics[name])) for name in ("win", "draw", "loss"))
     axes.stackplot(steps, won, drawn, lost, colors=[WIN, DRAW, LOSS], linewidth=0)
     x = steps[0] + 0.97 * (steps[-1] - steps[0])
     for name, middle, share in (

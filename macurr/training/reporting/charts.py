@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from macurr.training.reporting.series import Floats, bounds, smooth, thin
+from macurr.training.reporting.series import Floats, bounds, ends, smooth, thin
 from macurr.training.reporting.svg import Axis, Canvas, axis
 from macurr.training.reporting.words import MISSING, number, percent, short_steps
 
@@ -173,8 +173,8 @@ def fan(title: str, note: str, steps: Floats, quantiles: Mapping[str, Floats]) -
     low, high = bounds(*quantiles.values(), floor=0.0)
     canvas = Canvas(steps_axis(float(steps[0]), float(steps[-1])), axis(low, high, number))
     canvas.grid()
-    for ends, shade in ((("5 %", "95 %"), 0.16), (("25 %", "75 %"), 0.3)):
-        canvas.band(steps, quantiles[ends[0]], quantiles[ends[1]], fill="var(--win)", fill_opacity=str(shade))
+    for below, above, shade in (("5 %", "95 %", "0.16"), ("25 %", "75 %", "0.3")):
+        canvas.band(steps, quantiles[below], quantiles[above], fill="var(--win)", fill_opacity=shade)
     canvas.path(steps, quantiles["median"], stroke="var(--win)", class_="curve")
     canvas.path(steps, quantiles["99 %"], stroke="var(--loss)", class_="curve thin")
     canvas.labels()
@@ -258,11 +258,8 @@ def spark(steps: Floats, scores: Floats, plays: Floats, label: str) -> str:
 
 def _course(line: Line, words: Words) -> str:
     """From where to where a line goes, in words."""
-    known = smooth(line.values)
-    known = known[np.isfinite(known)]
-    if not len(known):
-        return f"{line.name}: no numbers"
-    return f"{line.name}: from {words(float(known[0]))} to {words(float(known[-1]))}"
+    first, last = map(words, ends(smooth(line.values)))
+    return f"{line.name}: from {first} to {last}"
 
 
 def _reading(canvas: Canvas, x: Floats, series: Sequence[tuple[str, str, Floats, Words]]) -> str:

@@ -6,37 +6,28 @@ after each step. So whatever an evaluation can play can be filmed.
 
 from __future__ import annotations
 
-import base64
-import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.wrappers import BaseWrapper
 from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
-from PIL import Image
 from typing_extensions import override
 
 from macurr.errors import MacurrError
 from macurr.training.envs import EnvSource
+from macurr.training.reporting.pictures import RGB
 
-__all__ = ["Film", "Reel", "filming", "gif", "still", "with_pictures"]
+__all__ = ["Reel", "filming", "with_pictures"]
 
-RGB = NDArray[np.uint8]
 
-_MOST_FRAMES = 60
+_MOST_FRAMES = 64
 _MOST_STEPS = 2000
 """Steps after which a filmed episode is cut off, so that no report waits for a game without end."""
-_SIDE = 400
-"""Pixels of the longer side of a film."""
-_SPEED = 2.0
-"""Times faster than the environment's own frame rate."""
-_COLOURS = 256
 
 
 class Reel:
@@ -221,89 +212,6 @@ def _without_window() -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
-
-
-@dataclass(frozen=True)
-class Film:
-    """A filmed match.
-
-    Attributes:
-        still: The first picture, as a data URI.
-        moving: All of it, as a data URI; "" where there is one picture only.
-        width: Pixels.
-        height: Pixels.
-        steps: Steps of the episode.
-        stride: Steps from one picture to the next.
-    """
-
-    still: str
-    moving: str
-    width: int
-    height: int
-    steps: int
-    stride: int
-
-    @classmethod
-    def of(cls, reel: Reel) -> Film:
-        """From a reel that holds a picture."""
-        pictures = [_small(frame) for frame in reel.chosen()]
-        width, height = pictures[0].size
-        moving = gif(pictures, reel.fps) if len(pictures) > 1 else ""
-        return cls(still(pictures[0]), moving, width, height, reel.steps, reel.stride)
-
-
-def gif(pictures: Sequence[Image.Image], fps: float) -> str:
-    """An endless GIF at twice the environment's speed, the end held for a second, as a data URI.
-
-    Args:
-        pictures: RGB pictures of one size.
-        fps: The environment's own pictures a second.
-    """
-    # One palette for all, so that equal places stay equal and cost nothing.
-    sheet = _sheet(pictures)
-    palette = sheet.quantize(_COLOURS, method=Image.Quantize.FASTOCTREE)
-    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    # Browsers slow down what is faster than 20 ms a frame.
-    each = max(20, round(1000 / max(fps, 1.0) / _SPEED))
-    durations = [each] * (len(frames) - 1) + [1000]
-    out = io.BytesIO()
-    frames[0].save(
-        out, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False
-    )
-    return _uri("image/gif", out.getvalue())
-
-
-def still(picture: Image.Image) -> str:
-    """A picture as a data URI."""
-    out = io.BytesIO()
-    plain = picture.quantize(_COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    plain.save(out, "PNG", optimize=True)
-    return _uri("image/png", out.getvalue())
-
-
-def _sheet(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Some of the pictures below each other: what the palette is chosen from."""
-    some = pictures[:: max(1, len(pictures) // 6)][:8]
-    width, height = some[0].size
-    sheet = Image.new("RGB", (width, height * len(some)))
-    for i, picture in enumerate(some):
-        sheet.paste(picture, (0, i * height))
-    return sheet
-
-
-def _small(frame: RGB) -> Image.Image:
-    picture = Image.fromarray(np.ascontiguousarray(frame))
-    longest = max(picture.size)
-    if longest > _SIDE:
-        width, height = (max(1, round(side * _SIDE / longest)) for side in picture.size)
-        return picture.resize((width, height), Image.Resampling.LANCZOS)
-    # Small boards grow by whole numbers, so that their cells stay sharp.
-    times = max(1, _SIDE // longest)
-    return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _fps(metadata: Mapping[str, Any]) -> float:

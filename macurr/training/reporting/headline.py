@@ -9,7 +9,7 @@ import numpy as np
 from macurr.training.evaluation import Evaluation, Row, Team
 from macurr.training.reporting.record import FINAL, Record
 from macurr.training.reporting.section import Tile
-from macurr.training.reporting.series import smooth
+from macurr.training.reporting.series import ends, smooth
 from macurr.training.reporting.words import count, listed, number, percent, plural, short_name, span
 
 __all__ = [
@@ -66,13 +66,13 @@ def _outcome(record: Record) -> str:
         return f"Mean return on {plural(evaluation.seeds, 'level')} that it had never seen: {said}."
     won, drawn = record.column("win"), record.column("draw")
     if won is not None and drawn is not None:
-        rate = float(smooth(won + drawn / 2)[-1])
+        rate = ends(smooth(won + drawn / 2))[1]
         return f"It has not been evaluated; against its pool it scores {percent(rate)} at this point."
     returns = record.column("learner_return")
     if returns is None:
         return ""
-    course = smooth(returns)
-    return f"The mean return of its episodes went from {number(float(course[0]))} to {number(float(course[-1]))}."
+    first, last = ends(smooth(returns))
+    return f"The mean return of its episodes went from {number(first)} to {number(last)}."
 
 
 def benchmarks(evaluation: Evaluation) -> list[tuple[str, Row]]:
@@ -131,7 +131,7 @@ def tiles(record: Record) -> list[Tile]:
         seen = int((history.total > 0).sum())
         found.append(Tile(seen, count(seen), "levels played", f"of {count(len(history.total))}"))
     lag = record.column("lag_mean")
-    if lag is not None:
+    if lag is not None and np.nanmax(lag) > 0:
         mean = float(np.nanmean(lag))
         found.append(Tile(mean, number(mean), "gradient steps of lag", "mean over the run"))
     found.append(Tile(len(record.snapshots), count(len(record.snapshots)), "snapshots in the pool"))
@@ -153,7 +153,7 @@ def _score_tiles(record: Record) -> list[Tile]:
     returns = record.column("learner_return")
     if returns is None:
         return []
-    last = float(returns[-1])
+    last = ends(returns)[1]
     return [Tile(last, number(last), "return of the learner", "last update")]
 
 

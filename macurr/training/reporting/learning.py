@@ -10,7 +10,7 @@ import numpy as np
 from macurr.training.reporting.charts import SERIES, Chart, Line, lines, percents, stack
 from macurr.training.reporting.record import Record
 from macurr.training.reporting.section import Section
-from macurr.training.reporting.series import Floats, smooth
+from macurr.training.reporting.series import Floats, ends, smooth
 from macurr.training.reporting.words import count, number, percent
 
 __all__ = ["learning_section", "policies_of"]
@@ -112,20 +112,17 @@ def _others(record: Record) -> tuple[Chart, ...]:
 
 
 def _lead(record: Record) -> str:
-    said = []
     won, drawn = record.column("win"), record.column("draw")
     if won is not None and drawn is not None:
         rate = smooth(won + drawn / 2)
-        highest = int(np.nanargmax(rate))
-        said.append(
-            f"Against the pool of its past selves it scores {percent(float(rate[-1]))} at the end (a draw counts "
-            f"half); at its best, after {count(record.metrics['steps'][highest])} steps, "
-            f"{percent(float(rate[highest]))}. A score near one half is no standstill: the pool grows with the learner."
+        best = int(np.nanargmax(rate))
+        return (
+            f"Against the pool of its past selves it scores {percent(ends(rate)[1])} at the end (a draw counts half); "
+            f"at its best, after {count(record.metrics['steps'][best])} steps, {percent(float(rate[best]))}. A score "
+            "near one half is no standstill: the pool grows with the learner."
         )
     returns = record.column("learner_return")
-    if returns is not None and not said:
-        course = smooth(returns)
-        said.append(
-            f"The mean return of its episodes goes from {number(float(course[0]))} to {number(float(course[-1]))}."
-        )
-    return " ".join(said)
+    if returns is None:
+        return ""
+    first, last = ends(smooth(returns))
+    return f"The mean return of its episodes goes from {number(first)} to {number(last)}."

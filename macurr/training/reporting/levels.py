@@ -14,7 +14,8 @@ from macurr.training.mapping import sides_of
 from macurr.training.matches import Matches
 from macurr.training.players import OpenRun
 from macurr.training.reporting.charts import spark
-from macurr.training.reporting.films import Film, Reel, filming, with_pictures
+from macurr.training.reporting.films import Reel, filming, with_pictures
+from macurr.training.reporting.pictures import Film
 from macurr.training.reporting.record import History, Record
 from macurr.training.reporting.section import Card, Section
 from macurr.training.reporting.series import Floats
@@ -143,7 +144,11 @@ def _play(record: Record, opponents: Mapping[int, int | None]) -> _Show:
 
 
 def _developed(show: _Show, reels: Sequence[Reel]) -> _Show:
-    films = {reel.seed: Film.of(reel) for reel in reels if reel.seed is not None and reel.frames}
+    films = {
+        reel.seed: Film.of(reel.chosen(), reel.fps, reel.steps, reel.stride)
+        for reel in reels
+        if reel.seed is not None and reel.frames
+    }
     failed = next((reel.failure for reel in reels if reel.failure), "")
     return replace(show, films=films, why=f"drawing failed with {failed}" if failed and not films else "")
 
@@ -205,4 +210,6 @@ def _told(record: Record, level: int, opponent: int | None, show: _Show) -> tupl
 
 def _named(record: Record, snapshot: int | None) -> str:
     steps = None if snapshot is None else record.steps_of(snapshot)
-    return "a snapshot" if steps is None else f"the snapshot of {short_steps(steps)} steps"
+    if not steps:
+        return "a snapshot" if steps is None else "the untrained policy"
+    return f"the snapshot of {short_steps(steps)} steps"

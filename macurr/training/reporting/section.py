@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from macurr.training.reporting.charts import Chart
-from macurr.training.reporting.films import Film
+from macurr.training.reporting.pictures import Film
 
 __all__ = ["Card", "Section", "Table", "Tile"]
 

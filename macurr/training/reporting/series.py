@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_POINTS", "Floats", "bounds", "smooth", "thin"]
+__all__ = ["MOST_POINTS", "Floats", "bounds", "ends", "smooth", "thin"]
 
 Floats = NDArray[np.float64]
 
@@ -17,7 +17,7 @@ MOST_POINTS = 300
 
 
 def smooth(values: Floats, share: float = 0.05) -> Floats:
-    """Centred moving average over a share of the run; what is no number is left out of it."""
+    """Centred moving average over a share of the run; what is no number is left out of it, and small gaps close."""
     values = np.asarray(values, np.float64)
     width = max(1, int(len(values) * share)) | 1
     known = np.isfinite(values)
@@ -26,7 +26,13 @@ def smooth(values: Floats, share: float = 0.05) -> Floats:
     weights = np.convolve(known.astype(np.float64), kernel, mode="same")
     with np.errstate(invalid="ignore", divide="ignore"):
         averages: Floats = sums / weights
-    return np.where(known, averages, np.nan) if len(values) >= width else values
+    return averages if len(values) >= width else values
+
+
+def ends(values: Floats) -> tuple[float, float]:
+    """The first and the last of the numbers; not a number where there is none."""
+    known = values[np.isfinite(values)]
+    return (float(known[0]), float(known[-1])) if len(known) else (float("nan"), float("nan"))
 
 
 def thin(columns: Mapping[str, Any], most: int = MOST_POINTS) -> dict[str, Floats]:

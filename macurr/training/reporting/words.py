@@ -23,6 +23,8 @@ MISSING = "\N{EN DASH}"
 
 def percent(share: float, digits: int = 0) -> str:
     """A share of one as a percentage."""
+    if not math.isfinite(share):
+        return MISSING
     return f"{share:.{digits}%}".replace("%", "\N{NO-BREAK SPACE}%")
 
 
