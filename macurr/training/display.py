@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -15,7 +17,9 @@ from rich.progress import (
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
+from rich.text import Text
 from typing_extensions import Self, override
 
 from macurr.training.config import TrainConfig
@@ -28,20 +32,44 @@ _QUIET = 10.0
 """Seconds between two lines, at least."""
 
 
+_CURRICULA = {
+    "plr": "replayed levels (PLR)",
+    "dr": "uniform levels (DR)",
+    "joint": "levels and opponents drawn together",
+}
+_GAP = "  "
+
+
 def numbers(status: Status) -> str:
-    """The numbers of a status as text."""
-    games = "" if status.win_rate is None else f"win rate {status.win_rate:>6.1%}   "
-    return (
-        f"{status.speed:>7,.0f} steps/s   {games}levels seen {status.levels_seen:>5,}   pool {status.pool:>2}"
-    )
+    """The numbers of a status as text: what there is of speed, success, lag, levels and opponents."""
+    shown = [f"{status.steps:,} steps", f"{status.speed:,.0f} steps/s"]
+    if status.win_rate is not None:
+        shown.append(f"win rate {status.win_rate:.1%}")
+    elif status.learner_return is not None:
+        shown.append(f"return {status.learner_return:.4g}")
+    if _known(status.lag):
+        shown.append(f"lag {status.lag:.1f}")
+    if _known(status.level_entropy):
+        shown.append(f"level entropy {status.level_entropy:.2f}")
+    return _GAP.join([*shown, f"pool {status.pool}"])
+
+
+def _known(number: float | None) -> bool:
+    return number is not None and not math.isnan(number)
 
 
 def introduction(run: RunDir, config: TrainConfig) -> str:
     """What a run is, in one line."""
-    levels = {"plr": "replayed levels (PLR)", "dr": "uniform levels (DR)"}[config.curriculum]
+    opponents = "everybody learns" if config.opponents == "none" else f"opponents by {config.opponents}"
+    policies = f"{config.policies.num_policies} policies, " if config.policies.num_policies > 1 else ""
+    if config.transport == "local":
+        where = "this process"
+    else:
+        where = f"{config.workers} {'process' if config.workers == 1 else 'processes'}"
+    mode = "asynchronous" if config.asynchronous else "synchronous"
     return (
-        f"{config.env}: {levels}, opponents by {config.opponents}, {config.num_envs} environments in {config.workers} "
-        f"{'process' if config.workers == 1 else 'processes'}; run directory {run.path}"
+        f"{config.env}: {_CURRICULA[config.curriculum]}, {opponents}, {policies}{config.num_envs} environments in "
+        f"{where}, {mode}; run directory {run.path}"
     )
 
 
@@ -74,7 +102,7 @@ class PlainDisplay(Listener):
     def updated(self, status: Status) -> None:
         if time.monotonic() - self._said >= _QUIET or status.done >= 1.0:
             self._said = time.monotonic()
-            self.say(f"train {status.done:>5.0%}   {status.steps:>10,} steps   {numbers(status)}")
+            self.say(f"train {status.done:>5.0%}{_GAP}{numbers(status)}")
 
     @override
     def evaluating(self, done: int, total: int) -> None:
@@ -91,6 +119,17 @@ class PlainDisplay(Listener):
         """Nothing is open."""
 
 
+class _Bars(Progress):
+    """Bars with a line of numbers below, which finds room on a narrow terminal too."""
+
+    numbers = ""
+
+    @override
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.numbers, style="dim")
+
+
 class LiveDisplay(Listener):
     """A bar for training and one for the evaluation.
 
@@ -103,14 +142,16 @@ class LiveDisplay(Listener):
 
     def __init__(self, console: Console) -> None:
         self.run: RunDir | None = None
-        self._bar = Progress(
+        self._bar = _Bars(
             SpinnerColumn(finished_text="[green]\u2713"),
             TextColumn("[bold]{task.description:<8}"),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=None),
             TaskProgressColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("[dim]{task.fields[count]}"),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             console=console,
+            expand=True,
         )
         self._training: TaskID | None = None
         self._games: TaskID | None = None
@@ -128,16 +169,17 @@ class LiveDisplay(Listener):
     def updated(self, status: Status) -> None:
         if self._training is None:
             self._training = self._add("train", 1.0)
-        self._bar.update(self._training, completed=status.done, numbers=numbers(status))
+        self._bar.numbers = numbers(status)
+        self._bar.update(self._training, completed=status.done)
 
     @override
     def evaluating(self, done: int, total: int) -> None:
         if self._games is None:
             self._games = self._add("evaluate", float(total))
-        self._bar.update(self._games, completed=done, numbers=f"{done:,} of {total:,} games")
+        self._bar.update(self._games, completed=done, count=f"{done:,} of {total:,} games")
 
     def _add(self, name: str, total: float) -> Any:
-        return self._bar.add_task(name, total=total, numbers="")
+        return self._bar.add_task(name, total=total, count="")
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -25,6 +25,10 @@ class Status:
             everybody learns.
         levels_seen: Training levels played at least once.
         pool: Snapshots in the pool.
+        learner_return: Mean return of the learners in the episodes that ended with the latest update; None before.
+        lag: Mean age of the samples of the latest update, in gradient steps of their policy; None where collection
+            waits for training.
+        level_entropy: Entropy of the curriculum's distribution over levels in nats; None before the first update.
     """
 
     done: float
@@ -35,6 +39,9 @@ class Status:
     win_rate: float | None
     levels_seen: int
     pool: int
+    learner_return: float | None = None
+    lag: float | None = None
+    level_entropy: float | None = None
 
 
 class Listener:

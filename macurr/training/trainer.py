@@ -162,6 +162,9 @@ class Trainer:
             win_rate=records.win_rate,
             levels_seen=self.history.seen,
             pool=len(self.pool),
+            learner_return=records.row.get("learner_return"),
+            lag=records.row.get("lag_mean") if self.config.asynchronous else None,
+            level_entropy=records.row.get("curriculum_entropy"),
         )
 
     # Updates
@@ -245,9 +248,13 @@ class Trainer:
 
     def _snapshot_if_due(self, *, final: bool = False) -> None:
         if self._due(final):
-            update, steps = self.records.update, self.records.steps
+            best = None if self.population is None else self.population.best()
             self.pool.add(
-                self.learner.snapshot(), update=update, steps=steps, policies=len(self.learner.policies)
+                self.learner.snapshot(),
+                update=self.records.update,
+                steps=self.records.steps,
+                policies=len(self.learner.policies),
+                **({} if best is None else {"best": best}),
             )
             self._scores.keep(self.pool.ids)
 

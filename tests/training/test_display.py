@@ -1,16 +1,37 @@
+import dataclasses
 import io
+import math
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from macurr.training import Status, TrainConfig
-from macurr.training.display import LiveDisplay, PlainDisplay, make_display
+from macurr.training.display import LiveDisplay, PlainDisplay, introduction, make_display, numbers
 from macurr.training.rundir import RunDir
 
 STATUS = Status(
-    done=0.25, update=3, steps=12_345, seconds=4.0, speed=9_876.0, win_rate=0.614, levels_seen=1_204, pool=7
+    done=0.25,
+    update=3,
+    steps=12_345,
+    seconds=4.0,
+    speed=9_876.0,
+    win_rate=0.614,
+    levels_seen=1_204,
+    pool=7,
+    learner_return=-1.25,
+    lag=3.21,
+    level_entropy=5.713,
 )
-NUMBERS = ("9,876 steps/s", "61.4%", "1,204", "7")
+NUMBERS = ("12,345 steps", "9,876 steps/s", "win rate 61.4%", "lag 3.2", "level entropy 5.71", "pool 7")
+
+
+def test_numbers_are_those_that_there_are():
+    assert numbers(STATUS) == "  ".join(NUMBERS)
+    alone = dataclasses.replace(STATUS, win_rate=None, lag=None, level_entropy=None)
+    assert numbers(alone) == "12,345 steps  9,876 steps/s  return -1.25  pool 7"
+    unknown = dataclasses.replace(STATUS, lag=math.nan, level_entropy=math.nan)
+    assert numbers(unknown) == "12,345 steps  9,876 steps/s  win rate 61.4%  pool 7"
 
 
 def test_lines_are_sparse_and_plain():
@@ -24,20 +45,46 @@ def test_lines_are_sparse_and_plain():
     lines = out.getvalue().splitlines()
     assert "runs/x" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == ["train", "evaluate"]
-    assert all(number in lines[1] for number in (*NUMBERS, "12,345 steps", "25%"))
+    assert all(number in lines[1] for number in (*NUMBERS, "25%"))
     assert "100 of 100 games" in lines[2]
     assert "\x1b" not in out.getvalue()
 
 
-def test_a_terminal_gets_bars():
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_a_terminal_gets_bars_and_every_number_at_any_width(width):
     out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=160)
+    console = Console(file=out, force_terminal=True, width=width)
     with LiveDisplay(console) as display:
         display.began(RunDir(Path("runs/x")), TrainConfig())
         display.updated(STATUS)
+    words = " ".join(out.getvalue().split())
+    assert all(word in words for number in (*NUMBERS, "25%", "runs/x") for word in number.split())
+
+
+def test_the_evaluation_has_a_bar_of_its_own():
+    out = io.StringIO()
+    with LiveDisplay(Console(file=out, force_terminal=True, width=160)) as display:
+        display.updated(STATUS)
         display.evaluating(1, 2)
-    text = out.getvalue()
-    assert all(number in text for number in (*NUMBERS, "25%", "50%", "1 of 2 games", "runs/x"))
+    assert all(text in out.getvalue() for text in ("25%", "50%", "1 of 2 games"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({}, "replayed levels (PLR), opponents by pfsp, 128 environments in 2 processes, asynchronous;"),
+        (
+            {"transport": "local", "workers": 1, "curriculum": "dr", "opponents": "none"},
+            "uniform levels (DR), everybody learns, 64 environments in this process, synchronous;",
+        ),
+        (
+            {"workers": 1, "curriculum": "joint", "num_policies": 3, "mapping": "env", "async_rl": False},
+            "drawn together, opponents by pfsp, 3 policies, 64 environments in 1 process, synchronous;",
+        ),
+    ],
+)
+def test_what_a_run_is_in_one_line(settings, wanted):
+    assert wanted in introduction(RunDir(Path("runs/x")), TrainConfig.of(**settings))
 
 
 def test_no_terminal_no_bars():
