@@ -128,6 +128,14 @@ class PopulationHook:
             self.between.know(options, bounds)
         self._met = True
 
+    def best(self) -> int | None:
+        """The policy that does best now; None where that cannot be said, or policies are not alike."""
+        if self.within is None:
+            return None
+        known = {policy: self._measured(policy) for policy in range(len(self.within))}
+        found = {policy: objective for policy, objective in known.items() if objective is not None}
+        return max(found, key=lambda policy: found[policy]) if found else None
+
     # The run's own policies
 
     def _round_of_policies(self, learner: PopulationLearner, steps: int, update: int) -> list[str]:

@@ -249,12 +249,13 @@ class Trainer:
     def _snapshot_if_due(self, *, final: bool = False) -> None:
         if self._due(final):
             best = None if self.population is None else self.population.best()
+            more: dict[str, Any] = {} if best is None else {"best": best}
             self.pool.add(
                 self.learner.snapshot(),
                 update=self.records.update,
                 steps=self.records.steps,
                 policies=len(self.learner.policies),
-                **({} if best is None else {"best": best}),
+                **more,
             )
             self._scores.keep(self.pool.ids)
 

@@ -239,6 +239,16 @@ class TestPolicies:
                 hook.load_state_dict(wrong)
             assert same(hook.state_dict(), before)
 
+    def test_the_best_is_known_once_somebody_has_played(self, tmp_path):
+        hook, learner, synced = self.make(tmp_path)
+        assert hook.best() is None
+        play(hook, [-1.0])
+        assert hook.best() == 0
+        play(hook, [-1.0, 3.0, 3.0])
+        assert hook.best() == 1
+        hook.after_update(learner, synced, (), 100, 1)
+        assert hook.best() == 1
+
     def test_win_rate_ranks_where_it_is_asked_for(self, tmp_path):
         hook, learner, synced = self.make(tmp_path, pbt_objective="win_rate")
         play(hook, [-1.0, 3.0, 8.0])

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from macurr.errors import ConfigError
+from macurr.opponents import AgentPool
 from macurr.testing.nested import same
 from macurr.training import (
     CurriculumConfig,
@@ -108,6 +109,16 @@ def test_weights_are_copied_and_versions_jump(whole):
     for update in set(watcher.seen) - jumps - {1}:
         for policy, version in enumerate(watcher.seen[update][0]):
             assert version - watcher.seen[update - 1][0][policy] <= 2
+
+
+def test_snapshots_name_the_best_policy(whole):
+    out, _ = whole
+    pool = AgentPool(out / "snapshots")
+    known = {pool.metadata(snapshot)["update"]: pool.metadata(snapshot).get("best") for snapshot in pool.ids}
+    leaders = {row["update"]: row["member"] for row in rounds_of(out) if row["rank"] == 0}
+    assert known.pop(0) is None  # nobody has played yet
+    assert len(known) == 2
+    assert known == {update: leaders[update] for update in known}
 
 
 def test_settings_change_as_the_history_says(whole):
