@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from macurr.errors import PoolError, StateError
-from macurr.training.policy import Actor, PolicySpec
+from macurr.training.policy import Actor
+from macurr.training.specs import PolicySpec
 
 __all__ = ["RANDOM", "PolicyBank", "policies_of", "snapshot_of"]
 
@@ -75,7 +76,7 @@ class PolicyBank:
         """What n opponents remember at the start of an episode, zeros (n, state_size); None without a memory."""
         return torch.zeros(n, self.state_size) if self.state_size else None
 
-    @overload
+    @torch.no_grad()
     def act(
         self,
         observations: Tensor,
@@ -84,27 +85,7 @@ class PolicyBank:
         policies: NDArray[np.int64],
         states: Tensor | None,
         generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor | None]: ...
-
-    @overload
-    def act(
-        self,
-        observations: Tensor,
-        masks: Tensor | None,
-        ids: NDArray[np.int64],
-        policies: torch.Generator,
-    ) -> Tensor: ...
-
-    @torch.no_grad()
-    def act(
-        self,
-        observations: Tensor,
-        masks: Tensor | None,
-        ids: NDArray[np.int64],
-        policies: Any,
-        states: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Any:
+    ) -> tuple[Tensor, Tensor | None]:
         """Choose an action for each row.
 
         Args:
@@ -124,19 +105,6 @@ class PolicyBank:
             PoolError: a snapshot cannot be loaded, is of another architecture, has no such policy, or has a larger
                 memory than `states` has room for.
         """
-        if isinstance(policies, torch.Generator):  # old callers
-            return self._act(observations, masks, ids, np.zeros_like(ids), None, policies)[0]
-        return self._act(observations, masks, ids, policies, states, generator or torch.Generator())
-
-    def _act(
-        self,
-        observations: Tensor,
-        masks: Tensor | None,
-        ids: NDArray[np.int64],
-        policies: NDArray[np.int64],
-        states: Tensor | None,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor | None]:
         home, device = observations.device, self._device
         after = None if states is None else states.to(device, copy=True)
         params = torch.zeros(len(ids), self._spec.distribution.width, device=device)
@@ -172,9 +140,10 @@ class PolicyBank:
     def _build(self, number: int) -> list[Actor]:
         try:
             return [_actor(self._spec, arrays).to(self._device) for arrays in policies_of(self._load(number))]
-        except (KeyError, StateError, ValueError) as error:
+        except (LookupError, ArithmeticError, ValueError) as error:
             raise PoolError(
-                f"Snapshot {number} is of another architecture than this environment's policies: {error}."
+                f"Snapshot {number} is of another architecture than this environment's policies ({error}). Name one "
+                "that was taken on this environment, of a run that this version of macurr can read."
             ) from error
 
 

@@ -5,9 +5,8 @@ One policy is shared by the agents that it plays, who are told apart by the indi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,94 +16,11 @@ from torch import Tensor, nn
 
 from macurr.errors import StateError
 from macurr.training.batches import Samples, Sequences
-from macurr.training.distributions import ActionDistribution, Discrete, Gaussian, MultiDiscrete
-from macurr.training.layout import Layout
-from macurr.training.memories import memory_width
 from macurr.training.networks import Network, Torso
 from macurr.training.normalisers import ObservationNormaliser, ReturnNormaliser
+from macurr.training.specs import PolicySpec
 
-__all__ = ["Actor", "Policy", "PolicySpec", "Step", "entropy", "log_prob", "sample"]
-
-
-@dataclass(frozen=True)
-class PolicySpec:
-    """What a policy reads, does and is made of.
-
-    Attributes:
-        features: Length of an observation row, F.
-        actions: Number of discrete actions, of those of all parts of a multi-discrete action together, or of
-            continuous coordinates.
-        kind: "discrete", "multidiscrete" or "continuous".
-        hidden: Units of the hidden layers, of actor and critic each.
-        nvec: Actions of each part of a multi-discrete action; () otherwise.
-        agents: Length of the indicator at the end of a row, A.
-        image: Height, width and channels, where rows are uint8 images (channels last) with the indicator; or None.
-        recurrent: What actor and critic remember between steps: "none", "lstm" or "gru".
-        recurrent_size: Units of each one's memory.
-        central: Length of what a centralised critic reads besides, the rows of all agents; 0 for none.
-        normalize_observations: Whether observations are normalised by running statistics.
-        normalize_returns: Whether the critic learns normalised returns.
-    """
-
-    features: int
-    actions: int
-    kind: str
-    hidden: tuple[int, ...]
-    nvec: tuple[int, ...] = ()
-    agents: int = 0
-    image: tuple[int, int, int] | None = None
-    recurrent: str = "none"
-    recurrent_size: int = 128
-    central: int = 0
-    normalize_observations: bool = False
-    normalize_returns: bool = False
-
-    @classmethod
-    def of(cls, layout: Layout, model: Any) -> PolicySpec:
-        """What fits an environment.
-
-        Args:
-            layout: How the environment is laid out.
-            model: A `ModelConfig`; or the units of the hidden layers, all else being as by default.
-        """
-        agents = len(layout.agents)
-        sizes = (layout.features, layout.actions, str(layout.kind))
-        if isinstance(model, Sequence):
-            return cls(*sizes, tuple(model), layout.nvec, agents, layout.image)
-        return cls(
-            *sizes,
-            tuple(model.hidden),
-            layout.nvec,
-            agents,
-            layout.image,
-            recurrent=model.recurrent,
-            recurrent_size=model.recurrent_size,
-            central=agents * layout.features if model.centralised_critic else 0,
-            normalize_observations=model.normalize_observations,
-            normalize_returns=model.normalize_returns,
-        )
-
-    @property
-    def discrete(self) -> bool:
-        """Whether an action is one of several."""
-        return self.kind == "discrete"
-
-    @property
-    def actor_state_size(self) -> int:
-        """Numbers that the actor alone keeps between steps: the first ones of a state."""
-        return memory_width(self.recurrent, self.recurrent_size)
-
-    @property
-    def state_size(self) -> int:
-        """Numbers that a policy keeps between the steps of a stream: the actor's, then the critic's."""
-        return 2 * self.actor_state_size
-
-    @cached_property
-    def distribution(self) -> ActionDistribution:
-        """The kind of its distributions over actions."""
-        if self.kind == "multidiscrete":
-            return MultiDiscrete(self.nvec)
-        return Discrete(self.actions) if self.discrete else Gaussian(self.actions)
+__all__ = ["Actor", "Policy", "PolicySpec", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,17 +262,6 @@ class Policy(Actor):
         for mine, theirs in zip(own, given, strict=True):
             mine.copy_(theirs)
 
-    # Old callers
-
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Action parameters and values of a policy without memory."""
-        features = self.encode(observations)
-        return self.parameters_of(self.actor(features)[0]), self.value(observations)
-
-    def value(self, observations: Tensor) -> Tensor:
-        """Values alone, (n,)."""
-        return self.values(observations)
-
     # Helpers
 
     def _criticised(self, features: Tensor, observations: Tensor, central: Tensor | None) -> Tensor:
@@ -384,19 +289,3 @@ class Policy(Actor):
     def _denormalised(self, values: Tensor) -> Tensor:
         values = values.squeeze(-1)
         return values if self.returns is None else self.returns.denormalise(values)
-
-
-def sample(spec: PolicySpec, params: Tensor, masks: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Draw actions."""
-    return spec.distribution.sample(params, masks, generator)
-
-
-def log_prob(spec: PolicySpec, params: Tensor, actions: Tensor, masks: Tensor | None) -> Tensor:
-    """Logarithm of the probability (or density) of actions, (n,)."""
-    return spec.distribution.evaluate(params, actions, masks)[0]
-
-
-def entropy(spec: PolicySpec, params: Tensor, masks: Tensor | None) -> Tensor:
-    """Entropy of the distribution over actions in nats, (n,)."""
-    shape = params.shape[:-1] if spec.discrete else (*params.shape[:-1], spec.actions)
-    return spec.distribution.evaluate(params, torch.zeros(shape, dtype=torch.int64), masks)[1]

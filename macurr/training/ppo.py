@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,55 +13,15 @@ from torch import Tensor, nn
 
 from macurr.errors import StateError, TrainingError
 from macurr.training.batches import Samples, Sequences
+from macurr.training.config import PPOConfig
+from macurr.training.hyperparameters import PPOSettings
 from macurr.training.policy import Policy
 
-__all__ = ["PPO", "PPOSettings", "Samples", "Sequences"]
+__all__ = ["PPO", "PPOSettings"]
 
 _LAST_SHARE = 0.1
 """What annealing leaves of the step size at the end."""
 _METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
-
-
-@dataclass
-class PPOSettings:
-    """The hyper-parameters of a learner; they may be changed between updates.
-
-    Attributes:
-        learning_rate: Adam's step size at the start.
-        anneal: Lower the step size linearly to a tenth over the run.
-        gamma: Discount; the learner itself does not use it, it is kept with it.
-        gae_lambda: Trace decay; likewise.
-        clip: Clipping range of the probability ratio.
-        value_clip: Clipping range of the value's change in an update, in units of reward, or of deviations where
-            returns are normalised; None does not clip.
-        entropy: Weight of the entropy bonus.
-        value: Weight of the value loss.
-        max_grad_norm: Largest norm of a gradient.
-        epochs: Passes over each batch.
-        minibatches: Parts of a batch, one gradient step each, where no `batch_size` is given.
-        batch_size: Steps of a minibatch; None divides the batch into `minibatches`.
-        target_kl: Stop an update's epochs early once the policy has moved this far (in nats); None never does.
-    """
-
-    learning_rate: float = 1e-3
-    anneal: bool = True
-    gamma: float = 0.97
-    gae_lambda: float = 0.95
-    clip: float = 0.2
-    value_clip: float | None = None
-    entropy: float = 0.01
-    value: float = 0.5
-    max_grad_norm: float = 0.5
-    epochs: int = 4
-    minibatches: int = 4
-    batch_size: int | None = None
-    target_kl: float | None = None
-
-    @classmethod
-    def of(cls, config: Any) -> PPOSettings:
-        """A copy of the settings of the same names, of a `PPOConfig`."""
-        names = [item.name for item in fields(cls)]
-        return cls(**{name: getattr(config, name) for name in names if hasattr(config, name)})
 
 
 class PPO:
@@ -69,7 +29,7 @@ class PPO:
 
     Args:
         policy: What to train. It must be on its device already.
-        settings: The hyper-parameters, a `PPOSettings` or a `PPOConfig`; a copy is kept.
+        settings: The hyper-parameters; a copy is kept.
         generator: Where the order of minibatches comes from.
 
     Attributes:
@@ -78,7 +38,7 @@ class PPO:
         sgd_steps: Gradient steps so far.
     """
 
-    def __init__(self, policy: Policy, settings: Any, generator: torch.Generator) -> None:
+    def __init__(self, policy: Policy, settings: PPOConfig | PPOSettings, generator: torch.Generator) -> None:
         self.policy = policy
         self.settings = PPOSettings.of(settings)
         self.sgd_steps = 0

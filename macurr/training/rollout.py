@@ -132,7 +132,9 @@ class Rollout:
             rewards = rewards.copy()
             np.add.at(rewards, (self.cut_steps, self.cut_streams), np.float32(gamma) * self.cut_values)
         valid = None if self.valid.all() else self.valid
-        return advantages(rewards, self.values, self.dones, self.last_values, gamma, gae_lambda, valid)
+        return advantages(
+            rewards, self.values, self.dones, self.last_values, gamma, gae_lambda, valid, self.starts
+        )
 
 
 def merged(rollouts: Sequence[Rollout]) -> Rollout:

@@ -1,7 +1,5 @@
 """Policies: what they read, do and expect."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from macurr.errors import ConfigError, StateError
+from macurr.training import ModelConfig
 from macurr.training.batches import Samples
 from macurr.training.devices import resolve_device
 from macurr.training.envs import EnvSource
@@ -45,15 +44,7 @@ def pixels(n, image, seed=0):
 
 
 def model(**given_):
-    usual = {
-        "hidden": (8,),
-        "recurrent": "none",
-        "recurrent_size": 16,
-        "centralised_critic": False,
-        "normalize_observations": False,
-        "normalize_returns": False,
-    }
-    return SimpleNamespace(**{**usual, **given_})
+    return ModelConfig(**{"hidden": (8,), "recurrent_size": 16, **given_})
 
 
 # What fits an environment
