@@ -7,7 +7,34 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["Samples", "Sequences"]
+__all__ = ["Samples", "Sequences", "Targets"]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What n steps are trained towards.
+
+    Attributes:
+        masks: bool (n, actions), or None.
+        actions: int64 (n,) or (n, parts), or float32 (n, coordinates).
+        log_probs: float32 (n,).
+        values: float32 (n,).
+        advantages: float32 (n,).
+    """
+
+    masks: Tensor | None
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    advantages: Tensor
+
+    def __len__(self) -> int:
+        return len(self.advantages)
+
+    @property
+    def returns(self) -> Tensor:
+        """What the critic is to predict, in units of reward, (n,)."""
+        return self.advantages + self.values
 
 
 @dataclass(frozen=True)
@@ -46,13 +73,13 @@ class Samples:
         return 1
 
     @property
-    def returns(self) -> Tensor:
-        """What the critic is to predict, in units of reward, (n,)."""
-        return self.advantages + self.values
+    def sights(self) -> Tensor:
+        """The observations of the steps that count, (n, features)."""
+        return self.observations
 
-    def samples(self) -> Samples:
-        """The steps that count: all."""
-        return self
+    def targets(self) -> Targets:
+        """What the steps that count are trained towards."""
+        return Targets(self.masks, self.actions, self.log_probs, self.values, self.advantages)
 
     def live(self) -> Samples:
         """The units of which any step counts: all."""
@@ -132,17 +159,20 @@ class Sequences:
         """Steps of a unit."""
         return self.valid.shape[0]
 
-    def samples(self) -> Samples:
-        """The steps that count, in order of steps and streams."""
+    @property
+    def sights(self) -> Tensor:
+        """The observations of the steps that count, (n, features), in order of steps and streams."""
+        return self.observations[self.valid]
+
+    def targets(self) -> Targets:
+        """What the steps that count are trained towards, in the same order."""
         rows = self.valid
-        return Samples(
-            self.observations[rows],
+        return Targets(
             None if self.masks is None else self.masks[rows],
             self.actions[rows],
             self.log_probs[rows],
             self.values[rows],
             self.advantages[rows],
-            None if self.central is None else self.central[rows],
         )
 
     def live(self) -> Sequences:

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from macurr.errors import StateError
-from macurr.training.batches import Samples, Sequences
+from macurr.errors import StateError, UsageError
+from macurr.training.batches import Samples, Sequences, Targets
 from macurr.training.networks import Network, Torso
 from macurr.training.normalisers import ObservationNormaliser, ReturnNormaliser
 from macurr.training.specs import PolicySpec
@@ -160,6 +160,9 @@ class Policy(Actor):
             state: float32 (n, state_size), what the streams remember; zeros where None.
             generator: Where chance comes from.
             central: What a centralised critic reads besides, (n, central).
+
+        Raises:
+            UsageError: the critic is centralised, and `central` is missing.
         """
         home, device = observations.device, self.device
         features = self.encode(observations.to(device))
@@ -213,12 +216,12 @@ class Policy(Actor):
 
     # Training
 
-    def evaluate(self, batch: Samples | Sequences, flat: Samples) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(self, batch: Samples | Sequences, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """What is needed to train, of each step that counts.
 
         Args:
             batch: The steps, or sequences for a policy with a memory, on its device.
-            flat: `batch.samples()`, whose order results are in.
+            targets: `batch.targets()`, whose order results are in.
 
         Returns:
             log-probabilities of the actions taken, entropies, and the critic's outputs, which are normalised where
@@ -231,7 +234,7 @@ class Policy(Actor):
         else:
             outputs, values = self._unroll(batch)
         log_probs, entropies = self.spec.distribution.evaluate(
-            self.parameters_of(outputs), flat.actions, flat.masks
+            self.parameters_of(outputs), targets.actions, targets.masks
         )
         return log_probs, entropies, values.squeeze(-1)
 
@@ -270,7 +273,7 @@ class Policy(Actor):
         if not spec.central:
             return features
         if central is None:
-            raise StateError(
+            raise UsageError(
                 "This policy's critic is centralised and was given no central observations. Pass central=, the "
                 f"rows of all agents, (n, {spec.central})."
             )

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from macurr.errors import StateError, TrainingError
-from macurr.training.batches import Samples, Sequences
+from macurr.errors import StateError, TrainingError, UsageError
+from macurr.training.batches import Samples, Sequences, Targets
 from macurr.training.config import PPOConfig
 from macurr.training.hyperparameters import PPOSettings
 from macurr.training.policy import Policy
@@ -59,15 +59,17 @@ class PPO:
             it is clipped); and explained_variance and learning_rate. Empty where no step of the batch counts.
 
         Raises:
+            UsageError: the batch is of the wrong kind for the policy.
             TrainingError: the batch, a loss or a gradient is not finite; everything is as before the update.
         """
-        samples = batch.samples()
-        if not len(samples):
+        _check_kind(self.policy, batch)
+        targets = batch.targets()
+        if not len(targets):
             return {}
-        _check_finite(samples)
+        _check_finite(batch, targets)
         before, order = self.state_dict(), self._generator.get_state()
         try:
-            return self._update(batch, samples, progress)
+            return self._update(batch, targets, progress)
         except TrainingError:
             self.load_state_dict(before)
             self._generator.set_state(order)
@@ -108,26 +110,23 @@ class PPO:
                 }
         self.settings, self.sgd_steps = settings, steps
 
-    def _update(self, batch: Samples | Sequences, samples: Samples, progress: float) -> dict[str, float]:
+    def _update(self, batch: Samples | Sequences, targets: Targets, progress: float) -> dict[str, float]:
         rate = self._set_rate(progress)
         device, policy = self.policy.device, self.policy
         batch = batch.to(device).live()
         if policy.returns is not None:
-            policy.returns.absorb(samples.returns.to(device), policy.critic.last)
+            policy.returns.absorb(targets.returns.to(device), policy.critic.last)
         totals, parts = np.zeros(len(_METRICS)), 0
         for rows, ends in self._plan(batch.units, batch.unit):
             part = batch.pick(rows.to(device))
-            flat = part.samples()
-            if not len(flat):
-                continue
-            numbers = self._step(part, flat)
+            numbers = self._step(part, part.targets())
             totals, parts = totals + numbers, parts + 1
             if ends and self.settings.target_kl is not None and numbers[3] > self.settings.target_kl:
                 break
         if policy.normaliser is not None:
-            policy.normaliser.merge(samples.observations.to(device))
+            policy.normaliser.merge(batch.sights)
         metrics = dict(zip(_METRICS, (totals / parts).tolist(), strict=True))
-        return {**metrics, "explained_variance": _explained(samples), "learning_rate": rate}
+        return {**metrics, "explained_variance": _explained(targets), "learning_rate": rate}
 
     def _plan(self, units: int, unit: int) -> Iterator[tuple[Tensor, bool]]:
         """The units of each minibatch, and whether an epoch ends with it.
@@ -159,18 +158,18 @@ class PPO:
             group["lr"] = rate
         return rate
 
-    def _step(self, part: Samples | Sequences, flat: Samples) -> Any:
+    def _step(self, part: Samples | Sequences, targets: Targets) -> Any:
         """One gradient step; returns the numbers of `_METRICS`."""
         settings = self.settings
-        log_probs, entropies, values = self.policy.evaluate(part, flat)
-        log_ratio = log_probs - flat.log_probs
+        log_probs, entropies, values = self.policy.evaluate(part, targets)
+        log_ratio = log_probs - targets.log_probs
         ratio = log_ratio.exp()
-        advantages = flat.advantages
-        if len(flat) > 1:
+        advantages = targets.advantages
+        if len(targets) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
         policy_loss = -torch.min(ratio * advantages, clipped * advantages).mean()
-        value_loss = self._value_loss(values, flat)
+        value_loss = self._value_loss(values, targets)
         bonus = entropies.mean()
         loss = policy_loss + settings.value * value_loss - settings.entropy * bonus
         self._optimizer.zero_grad(set_to_none=True)
@@ -186,22 +185,30 @@ class PPO:
         self.sgd_steps += 1
         return np.array(numbers)
 
-    def _value_loss(self, values: Tensor, flat: Samples) -> Tensor:
-        before, targets = flat.values, flat.returns
+    def _value_loss(self, values: Tensor, targets: Targets) -> Tensor:
+        before, returns = targets.values, targets.returns
         if self.policy.returns is not None:
-            before, targets = (self.policy.returns.normalise(x) for x in (before, targets))
-        errors = (values - targets) ** 2
+            before, returns = (self.policy.returns.normalise(x) for x in (before, returns))
+        errors = (values - returns) ** 2
         bound = self.settings.value_clip
         if bound is not None:
             held = before + (values - before).clamp(-bound, bound)
-            errors = torch.max(errors, (held - targets) ** 2)
+            errors = torch.max(errors, (held - returns) ** 2)
         return 0.5 * errors.mean()
 
 
-def _explained(samples: Samples) -> float:
+def _explained(targets: Targets) -> float:
     """Share of the returns' variance that the critic explained; 0 where there is none."""
-    variance = float(samples.returns.var(correction=0))
-    return 1.0 - float(samples.advantages.var(correction=0)) / variance if variance > 0 else 0.0
+    variance = float(targets.returns.var(correction=0))
+    return 1.0 - float(targets.advantages.var(correction=0)) / variance if variance > 0 else 0.0
+
+
+def _check_kind(policy: Policy, batch: Samples | Sequences) -> None:
+    if isinstance(batch, Sequences) != bool(policy.spec.state_size):
+        raise UsageError(
+            f"A policy with recurrent={policy.spec.recurrent!r} was given {type(batch).__name__}. Policies with a "
+            "memory are trained on Sequences, others on Samples."
+        )
 
 
 _LOOK_AT = {
@@ -212,11 +219,13 @@ _LOOK_AT = {
 }
 
 
-def _check_finite(samples: Samples) -> None:
+def _check_finite(batch: Samples | Sequences, targets: Targets) -> None:
     for name, advice in _LOOK_AT.items():
-        tensor: Tensor = getattr(samples, name)
+        if name == "observations" and not batch.observations.is_floating_point():
+            continue
+        tensor: Tensor = batch.sights if name == "observations" else getattr(targets, name)
         # The sum is not finite if any of them is not: one pass, and a second only if it may matter.
-        if not tensor.is_floating_point() or bool(tensor.sum().isfinite()):
+        if bool(tensor.sum().isfinite()):
             continue
         bad = int((~tensor.isfinite()).sum())
         if bad:

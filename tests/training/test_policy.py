@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from macurr.errors import ConfigError, StateError
+from macurr.errors import ConfigError, StateError, UsageError
 from macurr.training import ModelConfig
 from macurr.training.batches import Samples
 from macurr.training.devices import resolve_device
@@ -99,7 +99,7 @@ def test_what_was_recorded_while_acting_is_computed_again_in_training(kind, imag
     masks[::2, 0] = False
     step = policy.step(rows, masks, None, generator(3))
     batch = Samples(rows, masks, step.actions, step.log_probs, step.values, torch.zeros(40))
-    log_probs, entropies, outputs = policy.evaluate(batch, batch)
+    log_probs, entropies, outputs = policy.evaluate(batch, batch.targets())
     assert torch.allclose(log_probs, step.log_probs, atol=1e-5)
     assert entropies.shape == (40,)
     values = outputs.detach() if policy.returns is None else policy.returns.denormalise(outputs.detach())
@@ -126,7 +126,7 @@ def test_a_centralised_critic_reads_everybody_and_the_actor_only_itself():
     assert (policy.values(swapped, central=everyone) != first.values).all(), (
         "it knows whose value is asked for"
     )
-    with pytest.raises(StateError, match="central"):
+    with pytest.raises(UsageError, match="central"):
         policy.step(rows, None, None, generator())
 
 

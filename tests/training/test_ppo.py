@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from macurr.errors import StateError, TrainingError
+from macurr.errors import StateError, TrainingError, UsageError
 from macurr.training import PPO, Policy, PPOConfig
 from macurr.training.batches import Samples, Sequences
 from macurr.training.policy import PolicySpec
@@ -179,8 +179,8 @@ def test_a_step_that_moved_the_memory_counts_for_the_memory_where_it_is_not_trai
     old = Sequences(**{**vars(batch), "valid": kept})
     assert torch.equal(old.acts, batch.valid)
     with torch.no_grad():
-        log_probs, *_ = policy.evaluate(old, old.samples())
-    assert torch.allclose(log_probs, old.samples().log_probs, atol=1e-5)
+        log_probs, *_ = policy.evaluate(old, old.targets())
+    assert torch.allclose(log_probs, old.targets().log_probs, atol=1e-5)
 
 
 def test_value_clipping_holds_the_error_of_a_value_that_moved_far():
@@ -358,6 +358,14 @@ def test_a_damaged_state_is_refused_and_nothing_is_changed(spoil):
 
 
 # What would ruin it
+
+
+def test_steps_are_for_policies_without_a_memory_and_sequences_for_those_with_one():
+    plain, remembering = ppo_of(), ppo_of(FULL)
+    with pytest.raises(UsageError, match="recurrent='none' was given Sequences"):
+        plain.update(played(remembering.policy, 3, 2, 0))
+    with pytest.raises(UsageError, match="recurrent='lstm' was given Samples"):
+        remembering.update(bandit(plain.policy, 8, 0))
 
 
 @pytest.mark.parametrize(

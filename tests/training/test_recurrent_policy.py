@@ -69,7 +69,7 @@ def busy(spec):
 def test_training_computes_again_what_was_recorded_while_acting(recurrent, variant):
     policy = busy(spec_of(recurrent, **VARIANTS[variant]))
     batch = acted(policy)
-    flat = batch.samples()
+    flat = batch.targets()
     with torch.no_grad():
         log_probs, entropies, outputs = policy.evaluate(batch, flat)
     values = outputs if policy.returns is None else policy.returns.denormalise(outputs)
@@ -88,7 +88,7 @@ def test_images_are_remembered():
     image = (2, 2, 1)
     policy = busy(spec_of("gru", image=image))
     batch = acted(policy)
-    flat = batch.samples()
+    flat = batch.targets()
     with torch.no_grad():
         log_probs, *_ = policy.evaluate(batch, flat)
     assert torch.allclose(log_probs, flat.log_probs, atol=1e-4)
@@ -148,7 +148,7 @@ def test_streams_that_are_picked_keep_all_that_is_theirs():
     batch = acted(policy)
     chosen = torch.tensor([5, 0, 3])
     part = batch.pick(chosen)
-    flat = part.samples()
+    flat = part.targets()
     assert len(part) == len(flat) == int(batch.valid[:, chosen].sum())
     assert torch.equal(flat.log_probs, batch.log_probs[:, chosen][batch.valid[:, chosen]])
     with torch.no_grad():
