@@ -43,7 +43,7 @@ class Job:
     """
 
     source: EnvSource
-    seats: tuple[int | tuple[int, ...], ...]
+    seats: tuple[tuple[int, ...], ...]
     task_width: int
     components: Any = None
     schedules: tuple[tuple[tuple[int, int], ...], ...] | None = None
@@ -51,12 +51,11 @@ class Job:
 
 def build(job: Job) -> EnvBatch:
     """Make the environments of a job."""
-    seats = [(seat,) if isinstance(seat, int) else tuple(seat) for seat in job.seats]
     if job.schedules is None:
-        envs = [make_training_env(job.source, job.components, learners) for learners in seats]
+        envs = [make_training_env(job.source, job.components, learners) for learners in job.seats]
     else:
         envs = [make_scheduled_env(job.source, schedule) for schedule in job.schedules]
-    return EnvBatch(envs, seats, Layout(envs[0], job.source.path), job.task_width)
+    return EnvBatch(envs, job.seats, Layout(envs[0], job.source.path), job.task_width)
 
 
 def main(handle: int | None) -> None:
