@@ -72,7 +72,7 @@ class TensorBoard:
 
     Args:
         folder: Where to.
-        step: The step from which on to write: what is there from later ones is hidden.
+        step: The step after which to write: what is there from later ones is hidden.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -80,14 +80,15 @@ class TensorBoard:
 
     def __init__(self, folder: Path, step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        # In the order of their names they are in the order of time, which is how TensorBoard reads them.
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         # Not torch's SummaryWriter: its thread would print a full disk as a traceback of its own.
         self._file = (folder / name).open("wb")
         self._records = RecordWriter(self._file)
         self._add(event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2"))
         if step:
             begun = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._add(event_pb2.Event(wall_time=time.time(), step=step, session_log=begun))
+            self._add(event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=begun))
         self._file.flush()
 
     def write(self, numbers: Mapping[str, float], step: int) -> None:
@@ -124,7 +125,7 @@ class Wandb:
         try:
             self._run = wandb.init(
                 project=project,
-                id=_identity(run.path / "wandb.id"),
+                id=_identity(run.wandb),
                 name=run.path.name,
                 config=config.settings(),
                 dir=str(run.path),
@@ -217,10 +218,10 @@ def open_logs(config: TrainConfig, run: RunDir, step: int) -> RunLogs:
     """
     logs: list[Log] = []
     with run.writing(run.tensorboard):
-        if config.tensorboard:
-            logs.append(TensorBoard(run.tensorboard, step))
         if config.wandb is not None:
             logs.append(Wandb(config.wandb, config, run))
+        if config.tensorboard:
+            logs.append(TensorBoard(run.tensorboard, step))
     return RunLogs(run, logs)
 
 

@@ -11,6 +11,7 @@ evaluation.json      results of the evaluation
 report.html          the run on one page
 report.png           the run in one picture
 tensorboard/         the same curves for TensorBoard
+wandb.id, wandb/     where the same curves are in Weights & Biases
 population.jsonl     what became of the policies, or of the run, in population-based training
 population.id        what tells the run from others of its name in a population of runs
 .lock, .owner        which process is at work on it
@@ -20,7 +21,6 @@ population.id        what tells the run from others of its name in a population 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import time
@@ -65,6 +65,7 @@ class RunDir:
         self.report = path / "report.html"
         self.picture = path / "report.png"
         self.tensorboard = path / "tensorboard"
+        self.wandb = path / "wandb.id"
 
     @classmethod
     def create(cls, config: TrainConfig) -> RunDir:
@@ -101,7 +102,7 @@ class RunDir:
         try:
             content = run.config.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            _refuse_older(run.path / "config.json")
+            text.refuse_older(run.path / "config.json")
             raise ConfigError(
                 f"{path} is not the directory of a macurr run (of format {FORMAT_VERSION}): its config.yaml cannot be "
                 f"read. Name a directory that `macurr train` made, such as one in runs/."
@@ -186,10 +187,14 @@ class RunDir:
         except MacurrError:
             raise
         except OSError as error:
+            rest = (
+                f"what it had saved before is intact, and `macurr train --resume {self.path}` goes on from there."
+                if self.checkpoint.exists()
+                else f"it had saved nothing yet: remove {self.path}, and start again."
+            )
             raise ConfigError(
                 f"{file} cannot be written: {error.strerror or error}. Make room for the run, or make its directory "
-                f"writable; what it had saved before is intact, and `macurr train --resume {self.path}` goes on from "
-                "there."
+                f"writable; {rest}"
             ) from error
 
     @contextmanager
@@ -267,29 +272,13 @@ class RunDir:
 
     def discard(self) -> None:
         """Remove a run that has not begun."""
-        for file in (self.config, self.path / "population.id"):
+        for file in (self.config, self.wandb, self.path / "population.id"):
             file.unlink(missing_ok=True)
-        for folder in (self.tensorboard, self.snapshots):
+        for folder in (self.tensorboard, self.snapshots, self.path / "wandb"):
             shutil.rmtree(folder, ignore_errors=True)
         self._lock.remove()
         if self._made and not any(self.path.iterdir()):
             self.path.rmdir()
-
-
-def _refuse_older(file: Path) -> None:
-    """Say of a run of format 1 that it is one.
-
-    Raises:
-        ConfigError: it is.
-    """
-    from macurr.training.config import text  # noqa: PLC0415  # brings PyYAML
-
-    try:
-        older = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return
-    if isinstance(older, dict) and text.VERSION in older:
-        text.check_version(older[text.VERSION], str(file))
 
 
 def _fresh(env: str) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,7 +16,7 @@ from macurr.errors import ConfigError
 from macurr.training.config.fields import Setting, settings_of
 from macurr.training.config.tree import FORMAT_VERSION, TrainConfig
 
-__all__ = ["VERSION", "read", "write"]
+__all__ = ["VERSION", "check_version", "read", "refuse_older", "write"]
 
 VERSION = "macurr_run"
 """The key of the format's version."""
@@ -84,6 +86,20 @@ def check_version(version: Any, where: str) -> None:
             f"{where} is of run format {version!r}; this macurr reads format {FORMAT_VERSION}. Use the version of "
             "macurr that made the run, or start a new one."
         )
+
+
+def refuse_older(file: Path) -> None:
+    """Say of the settings of an older run, in JSON, that they are of another version; say nothing of other files.
+
+    Raises:
+        ConfigError: they are.
+    """
+    try:
+        older = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return
+    if isinstance(older, dict) and VERSION in older:
+        check_version(older[VERSION], str(file))
 
 
 # Writing
