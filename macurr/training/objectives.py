@@ -24,9 +24,10 @@ __all__ = [
     "objective_value",
 ]
 
-RECENT = 100
-"""Episodes of a policy that its statistics are over."""
-LEAST_EPISODES = 10
+RECENT = 1000
+"""Episodes of a policy that its statistics are over. Over 100 of them, as is usual, the win rates of equals differ by
+more than the gap that a replacement asks for."""
+LEAST_EPISODES = 30
 """Episodes that a policy must have played since it was last replaced before it has an objective."""
 
 COLUMNS = ("learner_return", "outcome", "length", "level", "opponent")

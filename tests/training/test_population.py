@@ -381,13 +381,13 @@ def _played(outcomes, returns):
 
 
 def test_objectives_by_hand():
-    recent = _played([1, 1, 0, -1] * 3, [4.0, -2.0, 0.0, 1.0] * 3)
+    recent = _played([1, 1, 0, -1] * 8, [4.0, -2.0, 0.0, 1.0] * 8)
     statistics = recent.of(1)
     assert recent.of(0) is None
     assert recent.of(0, 1) is None
     assert objective_value("win_rate", objective_of("win_rate"), statistics) == (1 + 1 + 0.5) / 4
     assert objective_value("learner_return", objective_of("learner_return"), statistics) == 0.75
-    assert statistics["level"].tolist() == [3.0] * 12
+    assert statistics["level"].tolist() == [3.0] * 32
 
 
 def test_only_recent_episodes_count():
@@ -403,7 +403,7 @@ def test_only_recent_episodes_count():
 
 
 def test_recent_episodes_are_saved():
-    recent = _played([1, -1] * 6, list(range(12)))
+    recent = _played([1, -1] * 20, list(range(40)))
     other = RecentEpisodes(2)
     other.load_state_dict(recent.state_dict())
     assert same(other.state_dict(), recent.state_dict())
@@ -441,7 +441,7 @@ def test_episodes_count_for_the_policies_that_played():
 
 def test_where_all_learn_policies_win_against_each_other():
     recent = RecentEpisodes(2)
-    for returns in ((2.0, 1.0), (1.0, 1.0), (0.0, 3.0), (0.0, 1.0), (-1.0, 0.0)) * 2:
+    for returns in ((2.0, 1.0), (1.0, 1.0), (0.0, 3.0), (0.0, 1.0), (-1.0, 0.0)) * 8:
         recent.add_episode(Played((0, 1), returns, contested=False))
     win_rate = objective_of("win_rate")
     assert (win_rate(recent.of(0)), win_rate(recent.of(1))) == (0.3, 0.7)
@@ -468,10 +468,10 @@ def endless(statistics):
 
 def test_objectives_of_the_user():
     own = objective_of(f"{__name__}:shortest")
-    assert objective_value("shortest", own, _played([1] * 10, [0.0] * 10).of(1)) == -5.0
+    assert objective_value("shortest", own, _played([1] * 40, [0.0] * 40).of(1)) == -5.0
     for name, message in (("broken", "KeyError"), ("endless", "inf")):
         with pytest.raises(ConfigError, match=message):
-            objective_value(name, globals()[name], _played([1] * 10, [0.0] * 10).of(1))
+            objective_value(name, globals()[name], _played([1] * 40, [0.0] * 40).of(1))
 
 
 @pytest.mark.parametrize("path", ["fame", "no.module:x", f"{__name__}:missing", f"{__name__}:DEFAULTS"])

@@ -13,6 +13,7 @@ from macurr.errors import ConfigError, StateError
 from macurr.testing.nested import not_plain, same
 from macurr.training.batches import Samples
 from macurr.training.config import ModelConfig, PBTConfig, PoliciesConfig, PPOConfig, TrainConfig
+from macurr.training.objectives import LEAST_EPISODES
 from macurr.training.policy import Policy, PolicySpec
 from macurr.training.population_history import read_history
 from macurr.training.population_hook import PopulationHook, make_population
@@ -87,7 +88,7 @@ def curriculum(temperature=1.0):
 
 def play(hook, returns):
     for policy, value in enumerate(returns):
-        for _ in range(20):
+        for _ in range(LEAST_EPISODES):
             hook.recent.add(
                 policy, learner_return=value, outcome=np.sign(value), length=5, level=0, opponent=0
             )

@@ -37,15 +37,15 @@ def config(out, **changes):
     given = TrainConfig(
         env="tests.support.training:Duel",
         opponents="fsp",
-        steps=1920,
+        steps=3840,
         transport="local",
         workers=1,
-        envs_per_worker=6,
+        envs_per_worker=12,
         max_policy_lag=LAG,
         checkpoint_minutes=0.0,
         tensorboard=False,
         policies=PoliciesConfig(num_policies=3, mapping="random", mapping_episodes=2),
-        pbt=PBTConfig(pbt=True, pbt_period=400, pbt_start=0, pbt_mutation_rate=0.5, pbt_replace_gap=0.0),
+        pbt=PBTConfig(pbt=True, pbt_period=900, pbt_start=0, pbt_mutation_rate=0.5, pbt_replace_gap=0.0),
         ppo=PPOConfig(rollout=20, epochs=1, minibatches=2),
         model=ModelConfig(hidden=(8,), normalize_observations=True, normalize_returns=True),
         tasks=CurriculumConfig(levels=20, snapshot_every=4, capacity=3),
@@ -93,7 +93,7 @@ def rounds_of(out):
 def test_weights_are_copied_and_versions_jump(whole):
     out, watcher = whole
     rows = rounds_of(out)
-    assert [row["steps"] for row in rows[::3]] == [480, 960, 1440, 1920]
+    assert [row["steps"] for row in rows[::3]] == [960, 1920, 2880, 3840]
     copies = [row for row in rows if row["copied_from"] is not None]
     assert copies
     for row in copies:
@@ -161,7 +161,7 @@ def test_what_the_checkpoint_does_not_know_is_done_again(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(config(out), 6)
     with (out / "population.jsonl").open("a") as file:
-        file.write(json.dumps({"scope": "policies", "steps": 960}) + '\n{"scope": "poli')
+        file.write(json.dumps({"scope": "policies", "steps": 1920}) + '\n{"scope": "poli')
     resume(str(out))
     assert (out / "population.jsonl").read_text() == (whole[0] / "population.jsonl").read_text()
 
@@ -174,12 +174,12 @@ def test_policies_are_replaced_while_workers_go_on(tmp_path):
         transport="process",
         async_rl=True,
         workers=2,
-        steps=4000,
+        steps=6000,
         opponents="none",
         policies=PoliciesConfig(num_policies=2, mapping="random", mapping_episodes=1),
         pbt=PBTConfig(
             pbt=True,
-            pbt_period=500,
+            pbt_period=800,
             pbt_start=0,
             pbt_objective="win_rate",
             pbt_replace_gap=0.0,
@@ -228,7 +228,7 @@ def shared_config(out, population, steps):
         policies=PoliciesConfig(),
         pbt=PBTConfig(
             pbt=True,
-            pbt_period=240,
+            pbt_period=480,
             pbt_start=0,
             pbt_mutation_rate=1.0,
             pbt_reset_rate=0.0,
@@ -285,7 +285,7 @@ def until(condition, seconds=60.0):
 @pytest.mark.timeout(200)
 def test_two_runs_share_a_directory(tmp_path, start):
     population = tmp_path / "population"
-    best = start(2.0, "train", tmp_path / "best", population, 720)
+    best = start(2.0, "train", tmp_path / "best", population, 1440)
     histories = {name: population / "members" / name / "history.jsonl" for name in ("best", "worst")}
     worst = start(1.0, "train", tmp_path / "worst", population, 1_000_000)
     until(lambda: any(row["copied_from"] == "best" for row in read_history(histories["worst"])))
@@ -295,7 +295,7 @@ def test_two_runs_share_a_directory(tmp_path, start):
     checkpointed = read_history(tmp_path / "worst" / "population.jsonl")
     assert {row["copied_from"] for row in checkpointed} <= {"best", None}
     member = json.loads((population / "members" / "worst" / "member.json").read_text())
-    resumed = start(1.0, "resume", tmp_path / "worst", member["steps"] + 720)
+    resumed = start(1.0, "resume", tmp_path / "worst", member["steps"] + 1440)
     resumed.succeed()
     rows = read_history(histories["worst"])
     assert len(rows) > kept - 1
