@@ -1,0 +1,203 @@
+"""The charts of a report: axes, curves, words."""
+
+import json
+import math
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from macurr.training.reporting.charts import Line, fan, histogram, lines, spark, stack
+from macurr.training.reporting.marks import Point, level_map, matrix, means, ratings, scores
+from macurr.training.reporting.series import bounds, ends, smooth, thin
+from macurr.training.reporting.svg import Canvas, axis, element, ticks_of
+from macurr.training.reporting.words import listed, number, percent, plural, short_name, short_steps, span
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "most", "wanted"),
+    [
+        (0, 1, 6, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0, 1_007_616, 6, [0, 500_000, 1_000_000]),
+        (-0.3, 0.4, 5, [-0.2, 0, 0.2, 0.4]),
+        (5, 5, 6, [5]),
+    ],
+)
+def test_ticks_are_round_numbers(low, high, most, wanted):
+    assert ticks_of(low, high, most) == pytest.approx(wanted)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 9))
+def test_ticks_lie_in_their_range_and_are_few(low, extent, most):
+    ticks = ticks_of(low, low + extent, most)
+    slack = 1e-6 * (abs(low) + extent)
+    assert len(ticks) <= most
+    assert all(low - slack <= tick <= low + extent + slack for tick in ticks)
+    assert np.diff(ticks) == pytest.approx(
+        np.full(max(len(ticks) - 1, 0), ticks[1] - ticks[0] if len(ticks) > 1 else 0)
+    )
+
+
+def test_labels_that_would_be_equal_get_more_digits():
+    assert axis(1.6080, 1.6099, number, most=5).labels == ("1.6080", "1.6085", "1.6090", "1.6095")
+
+
+def test_places_follow_the_axes():
+    canvas = Canvas(
+        axis(0, 10, number), axis(0, 1, number), width=100, height=50, left=10, right=10, top=5, bottom=5
+    )
+    assert canvas.at_x([0, 5, 10]).tolist() == [10, 50, 90]
+    assert canvas.at_y([0, 1]).tolist() == [45, 5]
+
+
+def test_a_line_is_broken_where_a_number_is_missing():
+    canvas = Canvas(axis(0, 4, number), axis(0, 1, number))
+    canvas.path(np.arange(5.0), np.array([0, 1, np.nan, 1, 0]), stroke="red")
+    assert len(canvas.parts) == 2
+    canvas.parts.clear()
+    canvas.band(np.arange(3.0), np.zeros(3), np.array([1.0, np.nan, 1.0]))
+    assert len(canvas.parts) == 2
+
+
+def test_what_is_said_cannot_be_markup():
+    assert (
+        element("text", class_="a", x=1.50, label='<"&>')
+        == '<text class="a" x="1.5" label="&lt;&quot;&amp;&gt;"/>'
+    )
+    canvas = Canvas(axis(0, 1, number), axis(0, 1, number))
+    canvas.text(1, 2, "<script>")
+    assert "<script>" not in canvas.svg("</svg>")
+
+
+# Numbers over the run
+
+
+def test_smoothing_closes_small_gaps_and_keeps_a_constant():
+    values = np.full(100, 3.0)
+    values[[0, 50, 99]] = np.nan
+    assert smooth(values) == pytest.approx(np.full(100, 3.0))
+    assert smooth(np.array([1.0, 5.0])).tolist() == [1.0, 5.0], "a short run is shown as it is"
+    assert smooth(np.arange(60.0))[30] == pytest.approx(np.mean([29, 30, 31]))
+
+
+def test_thinning_averages_neighbours():
+    thinned = thin({"x": np.arange(8.0), "y": np.array([1, 1, 3, 5, np.nan, 4, np.nan, np.nan])}, most=4)
+    assert thinned["x"].tolist() == [0.5, 2.5, 4.5, 6.5]
+    assert thinned["y"][:3].tolist() == [1, 4, 4]
+    assert np.isnan(thinned["y"][3])
+    assert thin({"x": np.arange(4.0)}, most=4)["x"].tolist() == [0, 1, 2, 3]
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=50), st.integers(1, 20))
+def test_thinning_stays_within_the_numbers(values, most):
+    thinned = thin({"x": np.array(values)}, most)["x"]
+    assert len(thinned) == min(len(values), most)
+    assert min(values) - 1e-9 <= thinned.min()
+    assert thinned.max() <= max(values) + 1e-9
+
+
+def test_bounds_hold_everything_and_the_floor():
+    assert bounds([2.0, 4.0], [np.nan, 3.0], room=0.5) == (1.0, 5.0)
+    assert bounds([2.0, 4.0], floor=0.0, room=0.5) == (0.0, 6.0)
+    assert bounds([-2.0, -1.0], floor=0.0, room=0.5) == (-3.0, 0.0)
+    assert bounds([np.nan]) == (0.0, 1.0)
+    low, high = bounds([7.0])
+    assert low < 7.0 < high
+
+
+def test_ends_are_numbers():
+    assert ends(np.array([np.nan, 1.0, 2.0, np.nan])) == (1.0, 2.0)
+    assert np.isnan(ends(np.array([np.nan]))).all()
+
+
+# Charts
+
+STEPS = np.array([100.0, 200.0, 300.0])
+QUANTILES = ("5 %", "25 %", "median", "75 %", "95 %", "99 %")
+
+
+def every_chart():
+    return [
+        lines("A", "b", STEPS, [Line("one", np.array([1.0, np.nan, 3.0]), "blue")]),
+        lines("A", "b", STEPS[:1], [Line("one", np.array([1.0]), "blue")], narrow=True),
+        stack("A", "b", STEPS, [Line("x", np.full(3, 0.3), "win"), Line("y", np.full(3, 0.7), "loss")]),
+        fan("A", "b", STEPS, {q: np.full(3, i) for i, q in enumerate(QUANTILES)}),
+        histogram("A", "b", [Line("x", np.zeros(4), "win")], "score"),
+        scores("A", "b", [Point("x", 0.7, 0.6, 0.8), Point("y", 0.2, 0.1, 0.3)], "opponent"),
+        means("A", "b", [Point("x", -7, -9, -6)], "policy"),
+        ratings("A", "b", [Point("x", 1400, 1300, 1500, 0), Point("y", 1600, 1500, 1700, 300)], 300),
+        matrix("A", "b", ["x", "y"], np.array([[np.nan, 0.25], [0.75, np.nan]])),
+        level_map("A", "b", [5, 3], STEPS, np.array([[1, 0, 4], [0, 0, 0]])),
+    ]
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_every_chart_is_well_formed_and_says_what_it_shows(number):
+    chart = every_chart()[number]
+    root = ElementTree.fromstring(chart.svg)
+    assert root.tag == "svg"
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"].startswith("A.")
+    box = [float(x) for x in root.attrib["viewBox"].split()]
+    assert box[2] > 0
+    assert box[3] > 0
+    assert "nan" not in chart.svg
+
+
+def test_a_curve_can_be_read_off():
+    chart = lines("Return", "", STEPS, [Line("return", np.array([1.0, np.nan, 3.25]), "blue")])
+    reading = json.loads(chart.reading)
+    assert reading["head"] == ["100 steps", "200 steps", "300 steps"]
+    assert reading["rows"][0]["said"] == ["1", "\N{EN DASH}", "3.25"]
+    assert reading["at"] == sorted(reading["at"])
+    assert "from 1 to 3.25" in chart.svg
+
+
+def test_a_matrix_tells_who_beats_whom():
+    root = ElementTree.fromstring(every_chart()[8].svg)
+    said = [title.text for title in root.iter("title")]
+    assert said == [
+        "x scores 25.0\N{NO-BREAK SPACE}% against y",
+        "y scores 75.0\N{NO-BREAK SPACE}% against x",
+    ]
+
+
+def test_a_spark_has_a_bar_for_each_interval_that_was_played():
+    root = ElementTree.fromstring(spark(STEPS, np.array([np.nan, 1.0, 2.0]), np.array([0.0, 4.0, 2.0]), "L"))
+    heights = [float(bar.attrib["height"]) for bar in root.iter("rect")]
+    assert heights == [14.0, 7.0]
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (percent(0.9285, 1), "92.8\N{NO-BREAK SPACE}%"),
+        (percent(math.nan), "\N{EN DASH}"),
+        (number(0.00012345), "1.23e-04"),
+        (number(12345.6), "12,346"),
+        (number(0.5), "0.5"),
+        (number(math.inf), "\N{EN DASH}"),
+        (short_steps(999), "999"),
+        (short_steps(1540), "1.54k"),
+        (short_steps(163_840), "164k"),
+        (short_steps(1_007_616), "1.01M"),
+        (plural(1, "level"), "1 level"),
+        (plural(2000, "level"), "2,000 levels"),
+        (span(3.04), "3.0 s"),
+        (span(59.6), "1 min"),
+        (span(185), "3 min 5 s"),
+        (span(7800), "2 h 10 min"),
+        (span(90_000), "1 d 1 h"),
+        (listed(["a"]), "a"),
+        (listed(["a", "b", "c"]), "a, b and c"),
+        (short_name("macurr.envs.apple_race_v0"), "apple_race_v0"),
+        (short_name("package.module:Race"), "Race"),
+    ],
+)
+def test_numbers_are_written_as_people_read_them(said, wanted):
+    assert said == wanted
