@@ -28,7 +28,7 @@ from macurr.wrappers import DualCurriculumWrapper, MultiagentSharedCurriculumWra
 pytestmark = [
     pytest.mark.xdist_group("ray"),
     pytest.mark.timeout(180),
-    pytest.mark.usefixtures("cluster"),
+    pytest.mark.usefixtures("ray_on_two_cpus"),
 ]
 
 SEATS = ("player_0", "player_1")
@@ -130,7 +130,7 @@ def episodes_of(rollout):
 
 
 @pytest.fixture(scope="module")
-def trained(cluster, tmp_path_factory):
+def trained(ray_on_two_cpus, tmp_path_factory):
     """Seven iterations with everything on; a checkpoint after the last."""
     run = build(tmp_path_factory.mktemp("pool"))
     run.iterations, run.witnessed, run.modules = [], [], []
@@ -280,7 +280,7 @@ def test_training_survives_the_death_of_a_runner(trained):
 # --- Other ways to build it --------------------------------------------------------------------------------
 
 
-def test_agents_that_all_learn_on_this_process_alone(cluster):
+def test_agents_that_all_learn_on_this_process_alone():
     levels = PrioritizedLevelReplay(DiscreteTaskSpace(4), rho=0.0, alpha=0.5, seed=0)
     with make_multiprocessing_curriculum(MultiagentSharedCurriculumWrapper(levels)) as curriculum:
         config = curriculum_ppo(make_env, curriculum).env_runners(num_env_runners=0)
@@ -294,7 +294,7 @@ def test_agents_that_all_learn_on_this_process_alone(cluster):
         assert result["curriculum"]["sync/envs"] == 1.0
 
 
-def test_a_curriculum_in_an_actor(cluster, tmp_path):
+def test_a_curriculum_in_an_actor(tmp_path):
     run = build(tmp_path, serve=lambda ledger: make_ray_curriculum(ledger, "rllib", timeout=30))
     try:
         for _ in range(3):
