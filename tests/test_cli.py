@@ -15,6 +15,7 @@ from macurr.errors import ConfigError
 from macurr.training import TrainConfig
 from macurr.training.config import settings_of
 from macurr.training.rundir import RunDir
+from tests.support.scripts import ROOT
 
 TINY = [
     *(
@@ -208,6 +209,16 @@ def test_a_run_from_the_settings_of_another_is_the_same_run(elsewhere, capsys):
     capsys.readouterr()
     assert call("train", "--config", "one/config.yaml") == 2
     assert "one holds files already" in capsys.readouterr().err
+
+
+def test_settings_in_the_documentation_can_be_used():
+    page = (ROOT / "docs" / "training.md").read_text()
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    config = TrainConfig.from_yaml(text)
+    assert (config.steps, config.ppo.learning_rate, config.model.hidden) == (2_000_000, 3e-4, (256, 256))
+    resumed = page[page.index("What may change") : page.index("## Where a run is written")]
+    named = {word.replace("-", "_") for word in re.findall(r"`--([\w-]+)`", resumed)}
+    assert named == {item.name for item in settings_of(TrainConfig) if item.changeable}
 
 
 @pytest.fixture
