@@ -176,12 +176,13 @@ class CurriculumActor:
         """How the actor is, without waiting for what it is doing.
 
         Returns:
-            The process, the number of restarts, what it is busy with and for how many seconds, and the error that ended
+            The process, the CPU time it has used, the number of restarts, what it is busy with and for how many seconds, and the error that ended
             its service, if there was one.
         """
         busy, failure = self._busy, self._failure()
         return {
             "pid": os.getpid(),
+            "cpu_seconds": time.process_time(),
             "restarts": 0 if self._saver is None else self._saver.life,
             "busy_with": None if busy is None else busy[0],
             "busy_seconds": 0.0 if busy is None else time.monotonic() - busy[1],

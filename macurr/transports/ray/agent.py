@@ -63,16 +63,18 @@ class Agent:
 
     Args:
         port: The way to the actor.
+        worker: Which of several agents of this process it is.
 
     Raises:
         CurriculumLost: the actor is gone.
         MacurrError: the curriculum cannot be served.
     """
 
-    def __init__(self, port: ActorPort) -> None:
+    def __init__(self, port: ActorPort, worker: str | None = None) -> None:
         self._port = port
         self.settings: Settings = port.ask("settings").value()
-        self._courier = Courier(port, port.worker, saves=self.settings.saves)
+        name = port.worker if worker is None else f"{port.worker} {worker}"
+        self._courier = Courier(port, name, saves=self.settings.saves)
         self._turn = threading.Condition()
         self._box = _Box()
         self._bytes = 0  # written and not yet delivered
@@ -331,30 +333,36 @@ class Agent:
             self._turn.notify_all()
 
 
-_agents: dict[tuple[str, str | None], Agent] = {}
+_agents: dict[tuple[str, str | None, str | None], Agent] = {}
 _lock = threading.Lock()
 
 
-def agent_of(ray: Any, name: str, namespace: str | None) -> Agent:
+def agent_of(ray: Any, name: str, namespace: str | None, worker: str | None = None) -> Agent:
     """This process's agent for a curriculum, with a visit begun: call its `leave`.
+
+    Args:
+        ray: The package, connected.
+        name: The actor's name.
+        namespace: Its namespace.
+        worker: Which of the agents; None for the one that all environments share.
 
     Raises:
         CurriculumLost: there is no such curriculum.
     """
     with _lock:
         _end_at_exit()
-        agent = _agents.get((name, namespace))
+        key = (name, namespace, worker)
+        agent = _agents.get(key)
         while agent is None or not agent.visit():
             if agent is not None:
                 agent.join(agent.settings.timeout)
-            agent = _agents[name, namespace] = Agent(ActorPort(ray, name, namespace))
+            agent = _agents[key] = Agent(ActorPort(ray, name, namespace), worker)
         return agent
 
 
 def agents(name: str, namespace: str | None) -> list[Agent]:
-    """This process's agents for a curriculum: one or none."""
-    agent = _agents.get((name, namespace))
-    return [] if agent is None else [agent]
+    """This process's agents for a curriculum."""
+    return [agent for key, agent in list(_agents.items()) if key[:2] == (name, namespace)]
 
 
 @cache

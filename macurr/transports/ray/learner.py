@@ -196,7 +196,7 @@ class RayCurriculum(SyncedCurriculum):
         """How the actor is; answered also while it is busy or stuck.
 
         Returns:
-            "pid", "restarts", "busy_with", "busy_seconds" and "failure".
+            "pid", "cpu_seconds", "restarts", "busy_with", "busy_seconds" and "failure".
 
         Raises:
             CurriculumLost: the curriculum has been closed, or the actor is gone.

@@ -25,12 +25,18 @@ class RayComponents:
         namespace: The actor's namespace; None for that of the process that connects.
         address: The cluster's address, for processes that are not connected to Ray yet, such as those that a
             vector environment spawns. None: they are refused.
+        worker: A name for one of several exchanges of this process, each with a thread and a message under way of
+            its own. None: the one that environments of a process share.
     """
 
     def __init__(
-        self, actor_name: str = "curriculum", namespace: str | None = None, address: str | None = None
+        self,
+        actor_name: str = "curriculum",
+        namespace: str | None = None,
+        address: str | None = None,
+        worker: str | None = None,
     ) -> None:
-        self.actor_name, self.namespace, self.address = actor_name, namespace, address
+        self.actor_name, self.namespace, self.address, self.worker = actor_name, namespace, address, worker
 
     def connect(self, spec: EnvSpec) -> RayLink:
         """Register one environment.
@@ -45,7 +51,7 @@ class RayComponents:
     def connect_many(self, spec: EnvSpec, count: int) -> list[RayLink]:
         """Register several environments. All those of a process share one exchange of messages anyway."""
         ray = connected_ray(self.address, self.namespace, "A curriculum on a Ray cluster")
-        agent = agent_of(ray, self.actor_name, self.namespace)
+        agent = agent_of(ray, self.actor_name, self.namespace, self.worker)
         try:
             return [RayLink(agent, *welcome) for welcome in agent.connect(spec, count)]
         finally:
@@ -62,11 +68,17 @@ class RayComponents:
             return self
         context = ray.get_runtime_context()
         return RayComponents(
-            self.actor_name, self.namespace or context.namespace, self.address or context.gcs_address
+            self.actor_name,
+            self.namespace or context.namespace,
+            self.address or context.gcs_address,
+            self.worker,
         )
 
     def __repr__(self) -> str:
-        return f"RayComponents({self.actor_name!r}, namespace={self.namespace!r}, address={self.address!r})"
+        return (
+            f"RayComponents({self.actor_name!r}, namespace={self.namespace!r}, address={self.address!r}, "
+            f"worker={self.worker!r})"
+        )
 
 
 class RayLink:
