@@ -20,9 +20,9 @@ Capture = Callable[[], dict[str, Any]]
 class Checkpoints:
     """Captures the state of a run and writes it down.
 
-    In a run that repeats exactly, a state can be had between two updates only. It is captured then as often as costs
-    one percent of the time, so that an interrupt in the middle of an update loses little; elsewhere only when it is
-    to be written.
+    Where collection and training alternate, a whole state can be had between two updates only. It is captured then as
+    often as costs one percent of the time, so that a failure in the middle of an update loses little; where they go on
+    at the same time, only when it is to be written.
 
     Args:
         run: The run's directory.
@@ -40,16 +40,16 @@ class Checkpoints:
         """Note that the run goes on from a state."""
         self._state, self._written = dict(state), True
 
-    def offer(self, capture: Capture, *, exact: bool, first: bool) -> None:
+    def offer(self, capture: Capture, *, often: bool, first: bool) -> None:
         """An update is over: capture and save what is due.
 
         Args:
             capture: Gives the state.
-            exact: Whether a state can be had between updates only.
+            often: Whether to capture it as often as costs little, besides when it is to be written.
             first: Whether nothing was ever saved, so that it is high time.
         """
         due = first or time.monotonic() - self._saved_at >= self._seconds
-        if due or (exact and time.monotonic() >= self._free_at):
+        if due or (often and time.monotonic() >= self._free_at):
             self.capture(capture)
         if due:
             self.save()

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from macurr.errors import TrainingError
 from macurr.training.background import BackgroundTraining
 from macurr.training.batch import BatchPlan
 from macurr.training.collector import Collector
@@ -59,7 +60,11 @@ class SynchronousLoop:
         """Collect, then train."""
         rollouts = self._collector.collect(self._plan.rounds)
         self.settled = False
-        report = self._learner.train(rollouts, self._progress())
+        try:
+            report = self._learner.train(rollouts, self._progress())
+        except TrainingError:
+            self.settled = True  # what it happened to is as it was before
+            raise
         self._collector.clock.add("train", time.perf_counter() - report.seconds)
         self.settled = True
         return report

@@ -92,6 +92,7 @@ class Trainer:
         self.population = make_population(config, run.path, self.learner)
         self._checkpoints = Checkpoints(run, config.checkpoint_minutes)
         self._resumed: Mapping[str, Any] | None = None
+        self._between, self._taking = True, False
 
     @classmethod
     def start(cls, config: TrainConfig) -> Trainer:
@@ -178,11 +179,16 @@ class Trainer:
     def _train(self, session: Session, loop: Loop, board: RunLogs, listener: Listener) -> None:
         self.records.start()
         while not self._finished():
+            self._between = False
             report = loop.update()
+            self._taking = True
             episodes = self._take(report, session, board)
             self._select(episodes, session)
+            self._between, self._taking = True, False
             self._checkpoints.offer(
-                lambda: self._capture(session), exact=self._exact, first=self.records.update == 1
+                lambda: self._capture(session),
+                often=not self.config.asynchronous,
+                first=self.records.update == 1,
             )
             if self._due():
                 if self._exact:
@@ -297,8 +303,9 @@ class Trainer:
         """Let the learner finish what it is at, and keep what was reached where that is a whole state."""
         for report in loop.close():
             self._take(report, session, board)
-        between = session.collector.idle or not self._exact
-        if self.records.update and loop.settled and between:
+        # A run that repeats exactly goes on from between two updates; the others drop what is being collected.
+        whole = self._between if self._exact else loop.settled and not self._taking
+        if self.records.update and whole:
             try:
                 self._checkpoints.capture(lambda: self._capture(session))
             except MacurrError:  # what has failed cannot be asked; the capture before is kept
