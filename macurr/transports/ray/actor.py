@@ -176,8 +176,8 @@ class CurriculumActor:
         """How the actor is, without waiting for what it is doing.
 
         Returns:
-            The process, the CPU time it has used, the number of restarts, what it is busy with and for how many seconds, and the error that ended
-            its service, if there was one.
+            The process and the CPU time it has used, the number of restarts, what the actor is busy with and for
+            how many seconds, and the error that ended its service, if there was one.
         """
         busy, failure = self._busy, self._failure()
         return {

@@ -321,6 +321,7 @@ def make_ray_curriculum(
         "max_restarts": 0 if saving is None else -1,
         "max_task_retries": 0,  # letters have numbers; Ray's own retries know nothing of them
         "lifetime": "detached" if detached else None,
+        "enable_task_events": False,  # a quarter of a call's cost; nobody looks at single letters
         **(actor_options or {}),
     }
     actor = ray.remote(concurrency_groups={WATCH: WATCHERS})(ServedActor).options(**options)
