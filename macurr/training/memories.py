@@ -82,7 +82,8 @@ def _lstm(driven: Tensor, output: Tensor, cell: Tensor, weight: Tensor, bias: Te
     gates = torch.addmm(bias, output, weight.t()).add_(driven)
     enter, forget, content, leave = gates.chunk(4, dim=-1)
     content.copy_(tanh(content))
-    enter.sigmoid_(), forget.sigmoid_(), leave.sigmoid_()
+    for gate in (enter, forget, leave):
+        gate.sigmoid_()
     cell = torch.addcmul(forget * cell, enter, content)
     bent = tanh(cell)
     return leave * bent, cell, gates, bent
