@@ -40,6 +40,7 @@ from macurr.integrations.rllib import (
 from macurr.integrations.rllib.modules import OpponentModules
 from macurr.opponents import AgentPool
 from macurr.wrappers import MultiagentIndependentCurriculumWrapper, MultiagentSharedCurriculumWrapper
+from tests.support.scripts import assert_succeeded, run_python
 
 GAMMA, LAMBDA = 0.9, 0.8
 
@@ -260,6 +261,16 @@ def test_snapshots_are_told_by_their_modules_names():
     mapping = TaskMapping()
     assert mapping.snapshots(["main", "opponent_12", "opponent_3", "opponent_x", "other_4"]) == [3, 12]
     assert mapping.module_of(12) == "opponent_12"
+
+
+def test_environments_without_a_curriculum_are_the_learners():
+    mapping = TaskMapping()
+    episode = MultiAgentEpisode(agent_to_module_mapping_fn=mapping)
+    plain = SimpleNamespace(unwrapped=Script(("ab", "")))
+    make_callback_for(mapping).on_episode_created(
+        episode=episode, env=SimpleNamespace(envs=[plain]), env_index=0, rl_module={}
+    )
+    assert [episode.module_for(agent) for agent in "ab"] == ["main", "main"]
 
 
 def test_opponents_steps_are_left_out_of_samples(opponents_env):
@@ -492,6 +503,23 @@ def test_snapshots_that_are_out_but_lost_have_no_module(tmp_path):
 
 
 # --- What is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["ray", "ray.rllib", "torch"])
+def test_without_rllib_the_extra_is_named(missing, tmp_path):
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None
+import macurr.integrations
+from macurr.errors import MissingDependencyError
+try:
+    import macurr.integrations.rllib
+except MissingDependencyError as error:
+    print(error)
+"""
+    result = run_python(["-c", code], cwd=tmp_path)
+    assert_succeeded(result)
+    assert "pip install 'macurr[rllib]'" in result.stdout
 
 
 def test_a_callback_needs_a_synced_curriculum(curriculum, tmp_path):

@@ -12,6 +12,7 @@ from ray.rllib.utils.metrics import ALL_MODULES, LEARNER_RESULTS, NUM_ENV_STEPS_
 from typing_extensions import override
 
 from macurr.errors import UsageError
+from macurr.integrations.rllib.env import RLlibCurriculumEnv
 from macurr.integrations.rllib.episodes import EpisodeAssembler, score_messages
 from macurr.integrations.rllib.learner import PARTS
 from macurr.integrations.rllib.mapping import TaskMapping, attach, opponent_ids
@@ -115,7 +116,9 @@ class CurriculumCallback(RLlibCallback):  # type: ignore[misc]  # RLlib is not t
         self, *, episode: Any, env: Any, env_index: int, rl_module: Any, **kwargs: Any
     ) -> None:
         """Note which environment the episode is played in: its task says who plays."""
-        attach(episode, env.envs[env_index].unwrapped, rl_module)
+        own = env.envs[env_index].unwrapped
+        if isinstance(own, RLlibCurriculumEnv):  # evaluation may have an environment without a curriculum
+            attach(episode, own, rl_module)
 
     @override
     def on_sample_end(self, *, samples: Any, **kwargs: Any) -> None:
@@ -242,7 +245,7 @@ def make_curriculum_callback(
         pool: The snapshots that the curriculum chooses opponents from; None without self-play.
         snapshot_every: When the trained module joins the pool. An empty pool gets the untrained one first.
         scores: Whether to send what levels are scored by. False for curricula that learn from results alone.
-        mapping: The names of modules; the same object has to be the config's `policy_mapping_fn`.
+        mapping: The names of modules; the config's `policy_mapping_fn` has to be the same.
 
     Returns:
         What RLlib calls to make the callback.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -187,9 +186,7 @@ class _EnvCreator:
         own = context.copy_with_overrides(vector_index=_made[self._key])
         _made[self._key] += 1
         learners = self._learners(own) if callable(self._learners) else self._learners
-        env = PettingZooSyncWrapper(
-            self._env_fn(own), copy.copy(self._components), learners=learners, **self._options
-        )
+        env = PettingZooSyncWrapper(self._env_fn(own), self._components, learners=learners, **self._options)
         return RLlibCurriculumEnv(env)
 
 
