@@ -34,7 +34,7 @@ class RunLock:
         """Take it, without waiting.
 
         Raises:
-            ConfigError: another process holds it; the message names that process.
+            ConfigError: another process holds it; the message names that process. Or the file system has no locks.
             OSError: the directory cannot be written to.
         """
         try:
@@ -43,6 +43,11 @@ class RunLock:
             raise ConfigError(
                 f"The run {self._folder} is being worked on by {self._owner()}. Wait until it has ended, or stop it; "
                 "`macurr evaluate`, `tournament` and `report` read a run while it goes on."
+            ) from error
+        except NotImplementedError as error:
+            raise ConfigError(
+                f"The run {self._folder} cannot be locked: its file system has no locks. Name a directory on another one "
+                "by --out (out)."
             ) from error
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S")

@@ -185,6 +185,15 @@ def test_the_lock_is_there_whoever_holds_it(tmp_path):
     run.release()
 
 
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
+    def acquire(self, **how):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("macurr.training.lock.FileLock.acquire", acquire)
+    with pytest.raises(ConfigError, match="file system has no locks"):
+        train(config(tmp_path / "run"))
+
+
 # --- a full disk -------------------------------------------------------------------------------------------
 
 
