@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from macurr import errors
-from macurr.errors import MacurrError, TransportError, WorkerLost
+from macurr.errors import ConfigError, MacurrError, TransportError, WorkerLost
 from macurr.training.channel import FAILED, JOBS, RESET, Line, Part
 from macurr.training.worker import Job
 
@@ -42,11 +42,16 @@ class WorkerProcess:
         number: What to call the worker in errors.
 
     Attributes:
+        groups: How many groups it steps.
         frames: By group, the content of a message that nobody has taken yet.
+
+    Raises:
+        ConfigError: an environment's arguments cannot be sent.
+        TransportError: the process cannot be started.
     """
 
     def __init__(self, jobs: Sequence[Job], number: int) -> None:
-        self._jobs, self._number = pickle.dumps(list(jobs)), number
+        self._jobs, self._number = _packed(jobs), number
         self.groups = len(jobs)
         self._start()
 
@@ -55,9 +60,16 @@ class WorkerProcess:
         self._failure: tuple[str, str] | None = None
         self._stopped_since: float | None = None
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = _spawn(theirs)
         self._line = Line(ours)
+        try:
+            with theirs:
+                self._process = _spawn(theirs)
+        except OSError as error:
+            self._line.close()
+            raise TransportError(
+                f"Worker {self._number} cannot be started: {error}. Look for a lack of memory or processes, and use "
+                "fewer workers."
+            ) from error
         self.send(JOBS, (self._jobs,), 0)
 
     def restart(self) -> None:
@@ -161,6 +173,16 @@ class WorkerProcess:
             f"Worker {self._number} (process {self._process.pid}) {happened}. If it was killed, look for a lack of "
             "memory and use fewer workers or environments; go on with --resume."
         )
+
+
+def _packed(jobs: Sequence[Job]) -> bytes:
+    try:
+        return pickle.dumps(list(jobs))
+    except Exception as error:  # whatever the arguments' own methods raise
+        raise ConfigError(
+            f"The environment's arguments cannot be sent to a worker process: {error}. Give plain values (env_args), "
+            "or step the environments in this process (transport local)."
+        ) from error
 
 
 def _spawn(sock: socket.socket) -> subprocess.Popen[bytes]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import time
 from typing import ClassVar
 
 import gymnasium
 import numpy as np
+import pettingzoo.butterfly
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
+
+
+def butterfly(name):
+    """The import path of one of PettingZoo's games, in the version that is installed."""
+    found = [module.name for module in pkgutil.iter_modules(pettingzoo.butterfly.__path__)]
+    versions = [module for module in found if module.startswith(f"{name}_v")]
+    return f"pettingzoo.butterfly.{max(versions)}"
 
 
 class Duel(ParallelEnv):

@@ -19,6 +19,7 @@ from macurr.training.envs import EnvSource
 from macurr.training.layout import Layout
 from macurr.training.vector import LocalGroup
 from macurr.training.worker import Job
+from tests.support.training import butterfly
 
 HERE = "tests.support.training:"
 FIELDS = frozenset({"rewards", "dones", "observations", "infos", "progress"})
@@ -159,12 +160,12 @@ CASES = {
     "apple race": ("macurr.envs.apple_race_v0", {"max_cycles": 12}, 40, [5, 17]),
     "tag": ("mpe2.simple_tag_v3", {"max_cycles": 10}, 25, [3, 14]),
     "zombies": (
-        "pettingzoo.butterfly.knights_archers_zombies_v11",
-        {"spawn_delay": 1, "line_death": True, "max_cycles": 90},
+        butterfly("knights_archers_zombies"),
+        {"line_death": True, "max_cycles": 90},
         110,
         [60],
     ),
-    "pong": ("pettingzoo.butterfly.cooperative_pong_v6", {"max_cycles": 8}, 12, [5]),
+    "pong": (butterfly("cooperative_pong"), {"max_cycles": 8}, 12, [5]),
 }
 
 
@@ -192,6 +193,21 @@ def timeless(state):
 def test_a_curriculum_that_reads_no_steps_counts_returns_once():
     source = EnvSource(HERE + "Duel")
     assert interrupted(source, 12, (), [3, 8])[:2] == straight(source, 12, ())[:2]
+
+
+@pytest.mark.parametrize("path", [HERE + "Duel", "pettingzoo.classic.tictactoe_v3"])
+def test_schedules_go_on_where_they_were(path):
+    def made():
+        return LocalGroup(Job(EnvSource(path), ((0,),) * 2, 1, schedules=(((0, 4), (1, 5)), ((7, 6),))))
+
+    whole, half = made(), made()
+    whole.reset()
+    half.reset()
+    frames = play(whole, range(30))
+    assert play(half, range(17)) == frames[:17]
+    rest = made()
+    rest.load_state_dict(half.state_dict())
+    assert play(rest, range(17, 30)) == frames[17:]
 
 
 def test_what_cannot_be_pickled_is_not_captured():

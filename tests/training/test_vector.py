@@ -1,7 +1,9 @@
 """Groups of environments in worker processes: who is ready, who is lost, and how the lost begin anew."""
 
 import os
+import select
 import signal
+import subprocess
 import time
 
 import numpy as np
@@ -13,6 +15,7 @@ from macurr import (
     DiscreteTaskSpace,
     EpisodeAborted,
     EpisodeResult,
+    TransportError,
     UsageError,
     WorkerLost,
     make_multiprocessing_curriculum,
@@ -228,6 +231,33 @@ def test_large_messages_both_ways_do_not_stand_in_each_other_s_way():
                 frame, _ = group.frame()
                 assert (frame.observations[:, :, :400_000] == t).all()
                 assert frame.rewards.tolist() == [[1, -1]] * 2
+
+
+def test_half_a_frame_is_no_frame():
+    with opened("Wide", 1) as env:
+        begin(env)
+        group = env.groups[0]
+        group.act(np.zeros((2, 2, 400_000), np.float32))
+        select.select([group.process], [], [], 30.0)  # it writes, and cannot end before it is read
+        os.kill(pid(group), signal.SIGKILL)
+        with pytest.raises(WorkerLost, match="status -9"):
+            group.frame()
+        env.restart(group)
+        assert group.frame()[0].alive.all()
+
+
+def test_arguments_that_cannot_be_sent_are_refused():
+    with pytest.raises(ConfigError, match="arguments cannot be sent"):
+        opened("Duel", 1, length=(step for step in range(3)))
+
+
+def test_a_worker_that_cannot_be_started_is_one_error(monkeypatch):
+    def refuse(*_args, **_options):
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(TransportError, match=r"Worker 0 cannot be started: no more processes"):
+        opened("Duel", 1)
 
 
 def test_closing_waits_for_nobody_for_long(monkeypatch):
