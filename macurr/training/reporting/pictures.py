@@ -21,6 +21,8 @@ _SIDE = 400
 _SPEED = 2.0
 """Times faster than the environment's own frame rate."""
 _COLOURS = 256
+_MOST_BYTES, _LEAST_SIDE = 700_000, 130
+"""A film larger than this shrinks, down to a side of so many pixels at least: six of them make a page."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,13 @@ class Film:
             steps: Steps of the episode.
             stride: Steps from one picture to the next.
         """
-        pictures = [_small(frame) for frame in frames]
+        pictures = [_sized(frame, _SIDE) for frame in frames]
+        first, moving = still(pictures[0]), gif(pictures, fps) if len(pictures) > 1 else ""
+        while len(moving) > _MOST_BYTES and max(pictures[0].size) > _LEAST_SIDE:
+            pictures = [_sized(frame, round(0.7 * max(pictures[0].size))) for frame in frames]
+            moving = gif(pictures, fps)
         width, height = pictures[0].size
-        moving = gif(pictures, fps) if len(pictures) > 1 else ""
-        return cls(still(pictures[0]), moving, width, height, steps, stride)
+        return cls(first, moving, width, height, steps, stride)
 
 
 def gif(pictures: Sequence[Image.Image], fps: float) -> str:
@@ -67,8 +72,7 @@ def gif(pictures: Sequence[Image.Image], fps: float) -> str:
         fps: The environment's own pictures a second.
     """
     # One palette for all, so that equal places stay equal and cost nothing.
-    sheet = _sheet(pictures)
-    palette = sheet.quantize(_COLOURS, method=Image.Quantize.FASTOCTREE)
+    palette = _palette(_sheet(pictures))
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     # Browsers slow down what is faster than 20 ms a frame.
     each = max(20, round(1000 / max(fps, 1.0) / _SPEED))
@@ -83,9 +87,24 @@ def gif(pictures: Sequence[Image.Image], fps: float) -> str:
 def still(picture: Image.Image) -> str:
     """A picture as a data URI."""
     out = io.BytesIO()
-    plain = picture.quantize(_COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    plain = picture.quantize(palette=_palette(picture), dither=Image.Dither.NONE)
     plain.save(out, "PNG", optimize=True)
     return _uri("image/png", out.getvalue())
+
+
+def _palette(picture: Image.Image) -> Image.Image:
+    """Half of the colours by how common they are, half by how far they are from each other.
+
+    Frequent shades stay apart, and small things, such as a player on a large board, keep their colour.
+    """
+    half = _COLOURS // 2
+    colours: list[int] = []
+    for method in (Image.Quantize.MEDIANCUT, Image.Quantize.FASTOCTREE):
+        found = picture.quantize(half, method=method).getpalette() or []
+        colours += found[: 3 * half]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours)
+    return palette
 
 
 def _sheet(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -98,14 +117,15 @@ def _sheet(pictures: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
-def _small(frame: RGB) -> Image.Image:
+def _sized(frame: RGB, side: int) -> Image.Image:
+    """A picture whose longer side is that many pixels, or somewhat fewer where whole numbers keep it sharp."""
     picture = Image.fromarray(np.ascontiguousarray(frame))
     longest = max(picture.size)
-    if longest > _SIDE:
-        width, height = (max(1, round(side * _SIDE / longest)) for side in picture.size)
+    if longest > side:
+        width, height = (max(1, round(length * side / longest)) for length in picture.size)
         return picture.resize((width, height), Image.Resampling.LANCZOS)
     # Small boards grow by whole numbers, so that their cells stay sharp.
-    times = max(1, _SIDE // longest)
+    times = side // longest
     return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
 
 
