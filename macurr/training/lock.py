@@ -46,15 +46,15 @@ class RunLock:
             ) from error
         except NotImplementedError as error:
             raise ConfigError(
-                f"The run {self._folder} cannot be locked: its file system has no locks. Name a directory on another one "
-                "by --out (out)."
+                f"The run {self._folder} cannot be locked: its file system has no locks. Name a directory on another "
+                "one by --out (out)."
             ) from error
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             owner = f"process {os.getpid()} on {socket.gethostname()}, since {since}"
             (self._folder / _OWNER).write_text(owner)
         except OSError:
-            self.release()
+            self.remove()
             raise
 
     def release(self) -> None:

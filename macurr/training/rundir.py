@@ -80,8 +80,7 @@ class RunDir:
         try:
             path.mkdir(parents=True, exist_ok=True)
             run = cls(path, made)
-            run._take()
-            write_atomically(run.config, text.encode())
+            run._begin(text)
         except OSError as error:
             raise ConfigError(
                 f"The run directory {path} cannot be made, or cannot be written to: {error.strerror or error}. Name a "
@@ -149,8 +148,8 @@ class RunDir:
         with self.writing(self.path):
             self._lock.release()
 
-    def _take(self) -> None:
-        """Lock a directory that holds nothing yet; what is refused is left as it was.
+    def _begin(self, settings: str) -> None:
+        """Lock a directory that holds nothing yet, and write down the settings. A failure leaves it as it was.
 
         Raises:
             ConfigError: it holds something, or is in use.
@@ -159,10 +158,20 @@ class RunDir:
         before = {entry.name for entry in self.path.iterdir()}
         if before and not before & LOCK_FILES:
             raise self._taken()
-        self._lock.acquire()
+        try:
+            self._lock.acquire()
+        except BaseException:
+            if self._made and not any(self.path.iterdir()):
+                self.path.rmdir()
+            raise
         if {entry.name for entry in self.path.iterdir()} - LOCK_FILES:
             self.release()
             raise self._taken()
+        try:
+            write_atomically(self.config, settings.encode())
+        except BaseException:
+            self.discard()
+            raise
 
     def _taken(self) -> ConfigError:
         return ConfigError(
