@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,12 @@ class EnvBatch:
             if i in resting:
                 continue
             finals: list[Final] = []
-            with self._explained(i):
+            try:
                 over = member.step(rows[i], finals)
+            except MacurrError:
+                raise
+            except Exception as error:  # whatever an environment raises
+                raise self._explained(i, error) from error
             if finals:
                 kept.extend((i, final) for final in finals)
             if over:
@@ -163,21 +167,19 @@ class EnvBatch:
         )
 
     def _reset(self, i: int, member: Member) -> None:
-        with self._explained(i):
-            task = member.reset()
-        self.frame.tasks[i] = task
-        self._task_texts[i] = task.tolist()
-
-    @contextmanager
-    def _explained(self, i: int) -> Iterator[None]:
-        """Tell which environment failed, on which task and where."""
         try:
-            yield
+            task = member.reset()
         except MacurrError:
             raise
         except Exception as error:  # whatever an environment raises
-            raise ConfigError(
-                f"The environment {self.layout.name} failed on task {self._task_texts[i]} with "
-                f"{type(error).__name__}: {error}. Mend the environment; this is where it happened:\n"
-                f"{traceback.format_exc()}"
-            ) from error
+            raise self._explained(i, error) from error
+        self.frame.tasks[i] = task
+        self._task_texts[i] = task.tolist()
+
+    def _explained(self, i: int, error: Exception) -> ConfigError:
+        """Which environment failed, on which task and where."""
+        return ConfigError(
+            f"The environment {self.layout.name} failed on task {self._task_texts[i]} with "
+            f"{type(error).__name__}: {error}. Mend the environment; this is where it happened:\n"
+            f"{''.join(traceback.format_exception(error))}"
+        )
