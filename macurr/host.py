@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from macurr.curriculum import Curriculum, check_state
@@ -15,6 +16,8 @@ from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, StepBatch, T
 from macurr.spaces.forms import frozen
 
 __all__ = ["Assignment", "CurriculumHost", "EnvRecord", "Welcome"]
+
+_ENDS = (EpisodeResult, EpisodeAborted)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -151,15 +154,22 @@ class CurriculumHost:
             self.check()
             yield self._curriculum
 
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """The lock, unless the call that holds it is known never to return."""
-        while not self._lock.acquire(timeout=1.0):
-            self.check()
-        try:
-            yield
-        finally:
-            self._lock.release()
+    def _held(self) -> _Held:
+        return _Held(self)
+
+    def _acquire(self) -> None:
+        """Wait for the lock, unless the call that holds it is known never to return.
+
+        Raises:
+            CurriculumError: the curriculum has failed.
+        """
+        if not self._lock.acquire(blocking=False):
+            while not self._lock.acquire(timeout=1.0):
+                self.check()
+
+    def _release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
 
     @property
     def failure(self) -> BaseException | None:
@@ -355,8 +365,8 @@ class CurriculumHost:
             lag = c.updates - version
             c.started += 1
             c.lag_sum += lag
-            c.lag_max = max(c.lag_max, lag)
             c.wait_sum += wait
+            c.lag_max = max(c.lag_max, lag)
             c.wait_max = max(c.wait_max, wait)
 
     def apply(self, update: Update) -> None:
@@ -371,7 +381,7 @@ class CurriculumHost:
                 if curriculum.task_space.was_removed(update.task):
                     # The task left the space while it was played: nobody wants to know any more.
                     self.counters.late += 1
-                    if isinstance(update, EpisodeResult | EpisodeAborted):
+                    if isinstance(update, _ENDS):
                         curriculum.update_on_abort(update.task, env_id=update.env_id)
                 else:
                     _dispatch(curriculum, update)
@@ -380,7 +390,7 @@ class CurriculumHost:
         self.counters.updates += 1
         if isinstance(update, StepBatch):
             self.counters.steps += len(update)
-        elif isinstance(update, EpisodeResult | EpisodeAborted):
+        elif isinstance(update, _ENDS):
             if env.begun:
                 env.begun.popleft()
             if isinstance(update, EpisodeResult):
@@ -395,16 +405,8 @@ class CurriculumHost:
             raise UsageError(f"Environment {env_id} is not connected (connected: {sorted(self._envs)}).")
         return env
 
-    @contextmanager
-    def _serving(self) -> Iterator[Curriculum]:
-        """Serve an environment: what the curriculum raises ends the service for everybody."""
-        with self._held():
-            self.check()
-            try:
-                yield self._curriculum
-            except Exception as error:
-                self.fail(error)
-                self.check()
+    def _serving(self) -> _Serving:
+        return _Serving(self, self._curriculum)
 
     # State
 
@@ -478,12 +480,56 @@ def _counters(state: Any) -> _Counters:
 
 
 def _dispatch(curriculum: Curriculum, update: Update) -> None:
-    match update:
-        case StepBatch():
-            curriculum.update_on_step_batch(update)
-        case EpisodeResult(task, env_id, episode_return, length, progress):
-            curriculum.update_on_episode(episode_return, length, task, progress, env_id=env_id)
-        case TaskProgress(task, env_id, progress):
-            curriculum.update_task_progress(task, progress, env_id=env_id)
-        case EpisodeAborted(task, env_id):
-            curriculum.update_on_abort(task, env_id=env_id)
+    if isinstance(update, EpisodeResult):
+        curriculum.update_on_episode(
+            update.episode_return, update.length, update.task, update.progress, env_id=update.env_id
+        )
+    elif isinstance(update, StepBatch):
+        curriculum.update_on_step_batch(update)
+    elif isinstance(update, TaskProgress):
+        curriculum.update_task_progress(update.task, update.progress, env_id=update.env_id)
+    elif isinstance(update, EpisodeAborted):
+        curriculum.update_on_abort(update.task, env_id=update.env_id)
+
+
+class _Held:
+    """A host's lock, for a `with` block. Not a generator: this runs several times for each episode."""
+
+    __slots__ = ("_host",)
+
+    def __init__(self, host: CurriculumHost) -> None:
+        self._host = host
+
+    def __enter__(self) -> None:
+        self._host._acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self._host._release()
+
+
+class _Serving:
+    """An environment is served in a `with` block: what the curriculum raises ends the service for everybody."""
+
+    __slots__ = ("_curriculum", "_host")
+
+    def __init__(self, host: CurriculumHost, curriculum: Curriculum) -> None:
+        self._host, self._curriculum = host, curriculum
+
+    def __enter__(self) -> Curriculum:
+        host = self._host
+        host._acquire()
+        if host.failure is not None:
+            host._release()
+            host.check()
+        return self._curriculum
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        host = self._host
+        try:
+            if isinstance(error, Exception):
+                host.fail(error)
+                host.check()
+        finally:
+            host._release()
