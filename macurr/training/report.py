@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from macurr.persistence import write_atomically
 from macurr.training import panels
 from macurr.training.evaluation import Evaluation
 from macurr.training.reporting.headline import METHODS, RIVALS, benchmarks, team_benchmarks, title_of
@@ -47,22 +47,22 @@ def write_report(path: str | os.PathLike[str], *, films: bool = True) -> Path:
         The page's file.
 
     Raises:
-        ConfigError: there is no run, or one without numbers.
-        OSError: the file cannot be written.
+        ConfigError: there is no run, or one without numbers; or the file cannot be written.
     """
     record = read_record(path)
     with bounded_threads(record.config.threads):
         text = page(record, films=films)
-    write_atomically(record.directory.report, text.encode())
+    record.directory.write(record.directory.report, text.encode())
     if record.evaluation is not None:
         _write_picture(record, record.evaluation)
     return record.directory.report
 
 
 def _write_picture(record: Record, evaluation: Evaluation) -> None:
+    picture = io.BytesIO()
     with mpl.rc_context(panels.STYLE):
-        figure = _draw(record, evaluation)
-        figure.savefig(record.directory.picture, dpi=110)
+        _draw(record, evaluation).savefig(picture, dpi=110)
+    record.directory.write(record.directory.picture, picture.getvalue())
 
 
 def _draw(record: Record, evaluation: Evaluation) -> Figure:

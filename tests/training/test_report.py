@@ -250,6 +250,15 @@ def test_films_can_be_left_out(race, tmp_path):
     assert "no pictures of the levels: none were asked for" in page.said
 
 
+def test_names_cannot_be_markup(race, tmp_path):
+    folder = tmp_path / "<b>&\"'"
+    shutil.copytree(race, folder)
+    page = Page(write_report(folder, films=False))
+    assert page.all("b") == []
+    assert f"macurr report '{folder}".partition("'")[0] in page.said
+    assert "<b>&" in page.said, "as it is called"
+
+
 # Other runs
 
 

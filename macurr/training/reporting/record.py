@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macurr.errors import ConfigError, MacurrError
+from macurr.errors import ConfigError, MacurrError, PoolError
 from macurr.opponents import AgentPool
 from macurr.training.config import TrainConfig
 from macurr.training.evaluation import Evaluation
@@ -211,7 +212,11 @@ def _snapshots(run: RunDir, notes: list[str]) -> tuple[Snapshot, ...]:
         return ()
     try:
         pool = AgentPool(run.snapshots, create=False)
-        return tuple(Snapshot(i, int(pool.metadata(i).get("steps", 0))) for i in pool.ids)
-    except (MacurrError, OSError, ValueError) as error:
+    except (MacurrError, OSError) as error:
         notes.append(f"Its snapshots cannot be read: {error}")
         return ()
+    found = []
+    for snapshot in pool.ids:
+        with suppress(PoolError):  # a run that is going on has dropped it meanwhile
+            found.append(Snapshot(snapshot, int(pool.metadata(snapshot).get("steps", 0))))
+    return tuple(found)
