@@ -25,18 +25,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from scipy import stats
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from macurr.opponents import AgentPool
-from macurr.training import TrainConfig, compare, train
-from macurr.training.envs import EnvSource
-from macurr.training.opponents import policies_of
-from macurr.training.policy import Policy, PolicySpec
-from macurr.training.session import probe
+from macurr.training import TrainConfig, compare, load_policy, train
 
 Point = dict[str, float]
 BEATS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
@@ -95,17 +90,13 @@ def together(run: Path, levels: int) -> list[Point]:
 
 def rock_paper_scissors(run: Path, levels: int) -> list[Point]:
     """What a best response wins against each snapshot, and against the average of all up to it."""
-    pool = AgentPool(run / "snapshots", create=False)
-    config = GAMES["rps"].settings
-    layout = probe(EnvSource(config["env"], config["env_args"]))
-    spec = PolicySpec.of(layout, config["hidden"])
-    seen, played, points = first_observations(layout), [], []
+    nobody_has_moved = 3
+    played, points = [], []
     for i, steps in snapshots(run):
-        policy = Policy(spec, torch.Generator())
-        policy.load_arrays(policies_of(pool.get(i))[0])
-        with torch.no_grad():
-            logits, _ = policy.actor(policy.encode(seen), None)
-        played.append(logits.softmax(dim=-1).double().mean(dim=0).numpy())
+        policy = load_policy(f"{run}:{i}")
+        played.append(
+            np.mean([policy.probabilities(agent, nobody_has_moved) for agent in policy.agents], axis=0)
+        )
         points.append(
             {
                 "steps": steps,
@@ -114,14 +105,6 @@ def rock_paper_scissors(run: Path, levels: int) -> list[Point]:
             }
         )
     return points
-
-
-def first_observations(layout: Any) -> Any:
-    """What each agent sees before the only move."""
-    rows = layout.indicator()
-    for agent in range(len(layout.agents)):
-        layout.encode(agent, 3, rows[agent], None)  # 3: nobody has moved yet
-    return torch.from_numpy(rows)
 
 
 GAMES = {

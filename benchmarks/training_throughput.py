@@ -22,12 +22,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
-from games.nowhere import Nowhere
+import numpy as np
+from games.nowhere import Drawn, Nowhere
 
 from macurr import make_local_curriculum
-from macurr.training import TrainConfig, engines, train
+from macurr.training import TrainConfig, train
 
 ENVS: dict[str, tuple[str, dict[str, Any]]] = {
     "spin 200 µs, burn": ("games.spin", {"cost": 200.0}),
@@ -61,17 +63,22 @@ print(time.perf_counter() - start)
 
 def without_curriculum(curriculum: Any, *args: Any, **options: Any) -> Any:
     """A curriculum that no environment reaches."""
+    space, rng = curriculum.task_space, np.random.default_rng(0)
+    tasks = [space.sample(rng) for _ in range(2000)]
     synced = make_local_curriculum(curriculum)
-    synced.components = Nowhere(2000)  # type: ignore[assignment]
+    synced.components = Nowhere([Drawn(task, space.decode(task), {}) for task in tasks])  # type: ignore[assignment]
     return synced
 
 
 @contextmanager
 def connected(real: bool) -> Iterator[None]:
     """Let the trainer's environments reach the curriculum, or the stand-in."""
+    engines: Any = import_module(
+        "macurr.training.engines"
+    )  # no public name: this is a stand-in, not a setting
     kept = engines.make_multiprocessing_curriculum
     if not real:
-        engines.make_multiprocessing_curriculum = without_curriculum  # type: ignore[assignment]
+        engines.make_multiprocessing_curriculum = without_curriculum
     try:
         yield
     finally:

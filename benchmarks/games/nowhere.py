@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from macurr.host import Assignment
-from macurr.spaces.product import task_type
 
-Task = task_type(("agent", "env"))
+class Drawn(NamedTuple):
+    """What a link hands out."""
+
+    encoded: Any
+    decoded: Any
+    info: dict[str, float]
 
 
 class Alone:
-    """A link that leads nowhere: tasks are drawn here, opponent 0 and any level, and updates are thrown away."""
+    """A link that leads nowhere: tasks are drawn here, uniformly, and updates are thrown away."""
 
     env_id = 0
     step_fields: frozenset[str] = frozenset()
 
-    def __init__(self, levels: int) -> None:
-        self._levels, self._rng = levels, np.random.default_rng(os.getpid())
+    def __init__(self, tasks: Sequence[Drawn]) -> None:
+        self._tasks, self._rng = tasks, np.random.default_rng(os.getpid())
 
     def send(self, update: Any) -> None:
         pass
@@ -34,9 +38,8 @@ class Alone:
     def started(self, wait: float) -> None:
         pass
 
-    def task(self) -> Assignment:
-        task = Task(0, int(self._rng.integers(self._levels)))
-        return Assignment(task, task, {})
+    def task(self) -> Drawn:
+        return self._tasks[int(self._rng.integers(len(self._tasks)))]
 
     def close(self) -> None:
         pass
@@ -46,14 +49,14 @@ class Nowhere:
     """The address of no curriculum.
 
     Args:
-        levels: Number of levels that tasks are drawn from.
+        tasks: What environments draw from.
     """
 
-    def __init__(self, levels: int) -> None:
-        self._levels = levels
+    def __init__(self, tasks: Sequence[Drawn]) -> None:
+        self._tasks = tasks
 
     def connect(self, spec: Any) -> Alone:
-        return Alone(self._levels)
+        return Alone(self._tasks)
 
     def connect_many(self, spec: Any, count: int) -> list[Alone]:
         return [self.connect(spec) for _ in range(count)]

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from macurr.training.runner import resume, train
     from macurr.training.status import Listener, Status, TrainResult
     from macurr.training.tournament_result import Entry, Tournament
+    from macurr.training.trained import TrainedPolicy, load_policy
 
 __all__ = [
     "PPO",
@@ -68,8 +69,10 @@ __all__ = [
     "Tournament",
     "TrainConfig",
     "TrainResult",
+    "TrainedPolicy",
     "compare",
     "evaluate",
+    "load_policy",
     "make_display",
     "read_history",
     "resume",
@@ -99,6 +102,8 @@ _WHERE = {
     "train": "runner",
     "Entry": "tournament_result",
     "Tournament": "tournament_result",
+    "TrainedPolicy": "trained",
+    "load_policy": "trained",
     "tournament": "crossplay",
     "write_report": "report",
 }

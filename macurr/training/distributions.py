@@ -50,6 +50,10 @@ class ActionDistribution(ABC):
         """
 
     @abstractmethod
+    def mode(self, params: Tensor, masks: Tensor | None) -> Tensor:
+        """The likeliest actions, shaped like a draw; among equals the first."""
+
+    @abstractmethod
     def evaluate(self, params: Tensor, actions: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logarithm of the probability (or density) of actions, and the distributions' entropy in nats; each (n,)."""
 
@@ -72,6 +76,10 @@ class Discrete(ActionDistribution):
     def sample(self, params: Tensor, masks: Tensor | None, generator: torch.Generator) -> Tensor:
         """Draw actions, int64 (n,)."""
         return _argmax(params, masks, generator)
+
+    def mode(self, params: Tensor, masks: Tensor | None) -> Tensor:
+        """The likeliest actions, int64 (n,)."""
+        return _masked(params, masks).argmax(dim=-1)
 
     def evaluate(self, params: Tensor, actions: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logarithm of the probability of actions, and the entropy; each (n,)."""
@@ -110,6 +118,11 @@ class MultiDiscrete(ActionDistribution):
         logits, allowed = self._parts(params, masks)
         return _argmax(logits, allowed, generator)
 
+    def mode(self, params: Tensor, masks: Tensor | None) -> Tensor:
+        """The likeliest actions, int64 (n, parts)."""
+        logits, allowed = self._parts(params, masks)
+        return logits.masked_fill(~allowed, -math.inf).argmax(dim=-1)
+
     def evaluate(self, params: Tensor, actions: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logarithm of the probability of actions, and the entropy: sums over the parts; each (n,)."""
         logits, allowed = self._parts(params, masks)
@@ -145,6 +158,10 @@ class Gaussian(ActionDistribution):
         means, log_std = params.chunk(2, dim=-1)
         noise = torch.empty(means.shape, device=generator.device).normal_(generator=generator)
         return means + log_std.exp() * noise.to(means.device)
+
+    def mode(self, params: Tensor, masks: Tensor | None) -> Tensor:
+        """The means, float32 (n, coordinates)."""
+        return params.chunk(2, dim=-1)[0]
 
     def evaluate(self, params: Tensor, actions: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logarithm of the density of actions, and the differential entropy; each (n,)."""
