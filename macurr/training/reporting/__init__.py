@@ -1,8 +1,8 @@
 """The report of a run: what its directory says, drawn and told on one page that opens anywhere.
 
-`record` reads the directory, `series` and `words` make numbers readable, `svg` and `charts` draw, `films` plays and
-films matches, the sections (`learning`, `rivals`, `levels`, `teaching`, `machine`, `settings`) say what is to be
-seen, and `page` puts it all into one file.
+`record` reads the directory, `series` and `words` make numbers readable, `svg`, `charts` and `marks` draw, `films` and
+`pictures` film matches, the sections (`headline`, `learning`, `rivals`, `teams`, `levels`, `teaching`, `members`,
+`machine`, `settings`) say what is to be seen, and `page` puts it all into one file.
 """
 
 from __future__ import annotations

@@ -203,8 +203,8 @@ def _verdict(evaluation: Evaluation, ladder: _Ladder) -> list[str]:
     if past:
         selves = f"{len(past)} past selves" if len(past) > 1 else "1 past self"
         said.append(
-            f"Of {selves} in the pool the final policy clearly beats {better}, {_loses(worse)}, and is too close to "
-            f"call with {len(past) - better - worse}."
+            f"Of {selves} in the pool the final policy {_clearly('beats', better)}, {_clearly('loses to', worse)}, "
+            f"and is too close to call with {len(past) - better - worse}."
         )
     cycles = cycles_of(ladder.results) if ladder.results.pairs else []
     if cycles:
@@ -218,8 +218,8 @@ def _verdict(evaluation: Evaluation, ladder: _Ladder) -> list[str]:
     return said
 
 
-def _loses(worse: int) -> str:
-    return "loses to none" if not worse else f"clearly loses to {worse}"
+def _clearly(does: str, how_many: int) -> str:
+    return f"{does} none" if not how_many else f"clearly {does} {how_many}"
 
 
 def _draws(record: Record, curriculum: OpponentCurriculum) -> list[str]:
