@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -119,9 +120,13 @@ class OpponentCurriculum(Curriculum):
     @override
     def _sample(self, k: int) -> list[Any]:
         ids = self.pool.ids
-        heights = np.cumsum(self.probabilities(ids))
-        places = np.searchsorted(heights, self.rng.random(k) * heights[-1], side="right")
-        return [ids[place] for place in places.tolist()]
+        heights = self._heights(ids)
+        return [ids[bisect_right(heights, draw * heights[-1])] for draw in self.rng.random(k).tolist()]
+
+    def _heights(self, ids: Sequence[int]) -> list[float]:
+        """The cumulative probabilities of the next draw, one for each of `ids`."""
+        heights: list[float] = np.cumsum(self.probabilities(ids)).tolist()
+        return heights
 
     @override
     def distribution(self) -> NDArray[np.float64]:
@@ -191,7 +196,7 @@ class OpponentCurriculum(Curriculum):
 
     def _record(self, row: PlayerKey, column: PlayerKey, outcome: float) -> None:
         self.payoffs.record(row, column, outcome)
-        if len(self.payoffs) > 2 * len(self.pool) + 16:
+        if len(self.payoffs) > 16 and len(self.payoffs) > 2 * len(self.pool) + 16:
             for key in set(self.payoffs.keys) - {LEARNER, *self.pool.ids}:
                 self.payoffs.forget(key)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import override
 
-from macurr.curricula.opponents import OpponentCurriculum
+from macurr.curricula.opponents import LEARNER, OpponentCurriculum
 from macurr.errors import UsageError
 from macurr.opponents import AgentPool, pfsp_weights
-from macurr.opponents.sampling import check_weighting
+from macurr.opponents.sampling import check_weighting, plain_weights
 
 __all__ = [
     "DeltaUniformSelfPlay",
@@ -21,6 +22,10 @@ __all__ = [
     "PrioritizedFictitiousSelfPlay",
     "SelfPlay",
 ]
+
+
+_FEW = 64
+"""Opponents up to which plain numbers are quicker than arrays."""
 
 
 class SelfPlay(OpponentCurriculum):
@@ -137,6 +142,18 @@ class PrioritizedFictitiousSelfPlay(OpponentCurriculum):
     def probabilities(self, ids: Sequence[int]) -> NDArray[np.float64]:
         weights = pfsp_weights(self.win_rates(ids), self.weighting, self.power)
         return (1.0 - self.exploration) * weights + self.exploration / len(ids)
+
+    @override
+    def _heights(self, ids: Sequence[int]) -> list[float]:
+        # Once for each episode. Subclasses may have win rates and probabilities of their own.
+        own = type(self) is PrioritizedFictitiousSelfPlay and len(ids) <= _FEW
+        weights = (
+            plain_weights(self.payoffs.rates(LEARNER, ids), self.weighting, self.power) if own else None
+        )
+        if weights is None:
+            return super()._heights(ids)
+        share, least = 1.0 - self.exploration, self.exploration / len(ids)
+        return list(accumulate([share * weight + least for weight in weights]))
 
 
 def check_chance(name: str, value: float) -> None:

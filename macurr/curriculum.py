@@ -135,6 +135,8 @@ class Curriculum(Changeable, ABC):
         Returns:
             A list of k encoded tasks.
         """
+        if k > 0 and self._started >= self.random_start_tasks:
+            return list(self._sample(k))
         start = [
             self.task_space.sample(self.rng) for _ in range(min(k, self.random_start_tasks - self._started))
         ]
@@ -223,8 +225,12 @@ class Curriculum(Changeable, ABC):
             TaskError: the task is not in the space, a return is not finite, or the length is negative.
         """
         self.task_space.check(task)
-        returns = episode_return.values() if isinstance(episode_return, Mapping) else (episode_return,)
-        if not all(math.isfinite(value) for value in returns):
+        if type(episode_return) is float:  # nearly always, and in every layer of a nest of curricula
+            finite = math.isfinite(episode_return)
+        else:
+            returns = episode_return.values() if isinstance(episode_return, Mapping) else (episode_return,)
+            finite = all(map(math.isfinite, returns))
+        if not finite:
             raise TaskError(
                 f"The return {episode_return!r} on task {task!r} is not finite. Check the environment's rewards."
             )

@@ -13,6 +13,8 @@ from macurr.errors import TaskError
 Message = dict[str, Any]
 Metrics = Mapping[str, Any]
 
+_LISTS = (tuple, list)
+
 
 def pair(task: Any) -> tuple[Any, Any]:
     """Opponent and level of a dual task.
@@ -20,7 +22,7 @@ def pair(task: Any) -> tuple[Any, Any]:
     Raises:
         TaskError: it does not have these two parts.
     """
-    sequence = isinstance(task, tuple | list) or (isinstance(task, np.ndarray) and task.ndim > 0)
+    sequence = isinstance(task, _LISTS) or (isinstance(task, np.ndarray) and task.ndim > 0)
     if not sequence or len(task) != 2:
         raise TaskError(f"A dual task is a pair (agent, env) of an opponent and a level; got {task!r}.")
     return task[0], task[1]

@@ -221,7 +221,7 @@ class ScoredLevels(Curriculum):
         self._feed.read_rollout(rollout, after)
 
     def _check_plain(self, value: Any) -> None:
-        if isinstance(value, Mapping):
+        if type(value) is not float and isinstance(value, Mapping):
             raise UsageError(f"{type(self).__name__} learns from one agent's numbers; got {value!r}. {_HINT}")
 
 

@@ -69,8 +69,10 @@ class PoolFolder:
 
         What other processes do is seen a millisecond later: a curriculum asks several times for each episode.
         """
+        looked = time.monotonic()
+        if self._scanned is not None and looked - self._looked <= _SETTLED:
+            return self._ids
         with self._lock:
-            looked = time.monotonic()
             if self._scanned is None or looked - self._looked > _SETTLED:
                 self._look()
                 self._looked = looked
@@ -242,17 +244,22 @@ class PoolFolder:
             file.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turn the system's errors into the pool's."""
-    try:
-        yield
-    except PoolError:
-        raise
-    except OSError as error:
-        raise PoolError(
-            f"{what}: {error}. Check the path, its permissions and the space on its disk."
-        ) from error
+class explained:  # used like a function
+    """Turns the system's errors into the pool's, in a `with` block."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, PoolError):
+            raise PoolError(
+                f"{self._what}: {error}. Check the path, its permissions and the space on its disk."
+            ) from error
 
 
 def _numbers(folder: Path) -> Iterator[int]:

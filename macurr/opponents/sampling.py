@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -25,6 +25,18 @@ WEIGHTINGS = MappingProxyType[str, Weighting](
     }
 )
 """The weightings f(x, power) by name; x is the chance of beating an opponent."""
+
+_PLAIN: dict[tuple[object, float], Callable[[float], float]] = {
+    ("hard", 1.0): lambda x: 1.0 - x,
+    ("hard", 2.0): lambda x: (1.0 - x) * (1.0 - x),
+    ("easy", 1.0): lambda x: x,
+    ("easy", 2.0): lambda x: x * x,
+    ("variance", 0.0): lambda x: x * (1.0 - x),
+    ("linear", 0.0): lambda x: 1.0 - x,
+    ("linear_capped", 0.0): lambda x: min(0.5, 1.0 - x),
+    ("squared", 0.0): lambda x: (1.0 - x) * (1.0 - x),
+}
+"""Those that plain floats give to the last bit, by name and power."""
 
 
 def pfsp_weights(
@@ -67,6 +79,28 @@ def pfsp_weights(
     weights = _weights(x, weighting, power)
     total = weights.sum()
     return weights / total if total >= 1e-10 else np.full(len(x), 1.0 / len(x))
+
+
+def plain_weights(win_rates: Sequence[float], weighting: object, power: float) -> list[float] | None:
+    """`pfsp_weights` of a few win rates, to the last bit, at a fraction of the cost of that many NumPy calls.
+
+    Args:
+        win_rates: Numbers from 0 to 1, at least one.
+        weighting: As for `pfsp_weights`.
+        power: The exponent of "hard" and "easy".
+
+    Returns:
+        None where NumPy's powers, or the user's function, are wanted.
+    """
+    if not isinstance(weighting, str):
+        return None
+    plain = _PLAIN.get((weighting, power if weighting in ("hard", "easy") else 0.0))
+    if plain is None:
+        return None
+    weights = [plain(x) for x in win_rates]
+    total = float(np.add.reduce(weights))  # NumPy's order of adding up
+    n = len(weights)
+    return [weight / total for weight in weights] if total >= 1e-10 else [1.0 / n] * n
 
 
 def check_weighting(weighting: object, power: float) -> None:

@@ -43,12 +43,16 @@ class OpponentTaskSpace(TaskSpace):
 
     @override
     def contains(self, task: Any) -> bool:
+        if type(task) is int and 0 <= task <= self._highest:
+            return True
         if not isinstance(task, int | np.integer) or isinstance(task, bool):
             return False
         return 0 <= int(task) <= self._highest or 0 <= int(task) <= self._latest()
 
     @override
     def check(self, task: Any) -> int:
+        if type(task) is int and 0 <= task <= self._highest:
+            return task  # nearly always, and several times for each episode
         return int(super().check(task))
 
     @override

@@ -18,6 +18,8 @@ from macurr.errors import TaskError
 from macurr.spaces.base import TaskSpace
 from macurr.spaces.discrete import DiscreteTaskSpace
 
+_SEQUENCES = (tuple, list, np.ndarray)
+
 
 class _ProductTaskSpace(TaskSpace):
     """What the product spaces share: a task is taken apart, each part handled by its space, and rebuilt."""
@@ -72,8 +74,10 @@ class _ProductTaskSpace(TaskSpace):
         if values is None:
             return False
         gone = [part.was_removed(value) for part, value in zip(self._parts, values, strict=True)]
+        if not any(gone):
+            return False
         here = [part.contains(value) for part, value in zip(self._parts, values, strict=True)]
-        return any(gone) and all(g or h for g, h in zip(gone, here, strict=True))
+        return all(g or h for g, h in zip(gone, here, strict=True))
 
     @override
     def contains(self, task: Any) -> bool:
@@ -259,9 +263,9 @@ class MultiDiscreteTaskSpace(_ProductTaskSpace):
 
 
 def _sequence(task: Any, length: int) -> Sequence[Any] | None:
-    if not isinstance(task, tuple | list | np.ndarray) or (isinstance(task, np.ndarray) and task.ndim == 0):
+    if not isinstance(task, _SEQUENCES) or (isinstance(task, np.ndarray) and task.ndim == 0):
         return None
-    return task if len(task) == length else None  # type: ignore[return-value]
+    return task if len(task) == length else None  # type: ignore[arg-type, return-value]
 
 
 @lru_cache(maxsize=128)
