@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from macurr.training.kinds import Cuts, Kinds
 from macurr.training.layout import Layout
 from macurr.training.opponents import PolicyBank
 from macurr.training.policy import Policy
 from macurr.training.rollout import Rollout
-from macurr.training.streams import Cuts, Kinds, Streams
+from macurr.training.streams import Streams
 
 __all__ = ["Actors", "Crew"]
 

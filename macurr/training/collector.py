@@ -15,9 +15,10 @@ import torch
 
 from macurr.errors import StateError, TransportError, UsageError, WorkerLost
 from macurr.training.acting import Actors, Crew
+from macurr.training.kinds import Kinds
 from macurr.training.mapping import PolicyMapping
 from macurr.training.rollout import Episode, Rollout
-from macurr.training.streams import Kinds, Streams
+from macurr.training.streams import Streams
 from macurr.training.vector import EnvGroup, Environments
 
 __all__ = ["Clock", "Collector", "Published"]

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from macurr.errors import StateError
 from macurr.training.acting import Crew
-from macurr.training.batches import Samples, Sequences
 from macurr.training.config import TrainConfig
+from macurr.training.datasets import samples_of, sequences_of
 from macurr.training.opponents import snapshot_of
 from macurr.training.policy import Policy, PolicySpec
 from macurr.training.ppo import PPO
@@ -217,9 +216,9 @@ class Learner:
             return {}
         before = ppo.sgd_steps
         batch = (
-            _sequences(whole, estimates, own, used)
+            sequences_of(whole, estimates, own, used)
             if self.spec.state_size
-            else _samples(whole, estimates, used)
+            else samples_of(whole, estimates, used)
         )
         metrics = ppo.update(batch, progress)
         self.versions[number] += ppo.sgd_steps - before
@@ -268,45 +267,3 @@ class Learner:
             self.versions = [int(version) for version in state["versions"]]
             self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
             self.publish()
-
-
-def _samples(whole: Rollout, estimates: NDArray[np.float32], used: Bools) -> Samples:
-    """The steps to train on, in order of steps and streams."""
-    everything = bool(used.all())
-
-    def tensor(array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array.reshape(-1, *array.shape[2:]) if everything else array[used])
-
-    return Samples(
-        tensor(whole.observations),
-        None if whole.masks is None else tensor(whole.masks),
-        tensor(whole.actions),
-        tensor(whole.log_probs),
-        tensor(whole.values),
-        tensor(estimates),
-        None if whole.central is None else tensor(whole.central[:, whole.central_of]),
-    )
-
-
-def _sequences(whole: Rollout, estimates: NDArray[np.float32], own: Bools, used: Bools) -> Sequences:
-    """The streams that a policy played, whole, with what to train on marked."""
-    streams = np.flatnonzero(used.any(axis=0))
-
-    def tensor(array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array[:, streams])
-
-    if whole.state0 is None:  # never: policies with a memory note what they remembered
-        raise StateError("The rollout does not say what its policies remembered.")
-    return Sequences(
-        tensor(whole.observations),
-        None if whole.masks is None else tensor(whole.masks),
-        tensor(whole.actions),
-        tensor(whole.log_probs),
-        tensor(whole.values),
-        tensor(estimates),
-        tensor(used),
-        tensor(whole.starts),
-        torch.from_numpy(whole.state0[streams]),
-        None if whole.central is None else torch.from_numpy(whole.central[:, whole.central_of[streams]]),
-        tensor(own),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,25 @@ class LevelScores:
         for env, start in begun.items():
             self._extend(rollout, advantages, counted, env, places[env], slice(start, len(advantages)))
         return scored
+
+    def read_all(
+        self,
+        rollouts: Sequence[Rollout],
+        advantages: Sequence[NDArray[np.float32]],
+        counted: Sequence[NDArray[np.bool_]],
+    ) -> tuple[list[tuple[Episode, float]], list[int]]:
+        """Take in rollouts, oldest first; see `read`.
+
+        Returns:
+            The episodes and their scores, and of each the latest version of a policy that played it.
+        """
+        scored: list[tuple[Episode, float]] = []
+        versions: list[int] = []
+        for rollout, estimates, rows in zip(rollouts, advantages, counted, strict=True):
+            found = self.read(rollout, estimates, rows)
+            scored += found
+            versions += [rollout.version_of(episode) for episode, _ in found]
+        return scored, versions
 
     def _extend(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from macurr.training.config import TrainConfig
 from macurr.training.learner import LearnerReport
 from macurr.training.rollout import Episode
 
@@ -63,6 +64,21 @@ class Records:
         if not self._contested:
             return None
         return float((np.array(self._outcomes) + 1).mean() / 2) if self._outcomes else 0.5
+
+    # Bounds
+
+    def progress(self, config: TrainConfig) -> float:
+        """How much of the run is done, from 0 to 1; by steps where their number is bounded, else by minutes."""
+        if config.max_steps is not None:
+            return min(self.steps / config.max_steps, 1.0)
+        return 0.0 if config.max_minutes is None else min(self.seconds / 60 / config.max_minutes, 1.0)
+
+    def finished(self, config: TrainConfig) -> bool:
+        """Whether a bound is reached."""
+        steps, minutes = config.max_steps, config.max_minutes
+        return (steps is not None and self.steps >= steps) or (
+            minutes is not None and self.seconds >= 60 * minutes
+        )
 
     # An update
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from macurr.errors import ConfigError
@@ -14,19 +15,21 @@ from macurr.opponents import AgentPool
 from macurr.training.acting import Actors
 from macurr.training.collector import Collector
 from macurr.training.config import TrainConfig
+from macurr.training.devices import resolve_device
 from macurr.training.engines import serving, stepping
 from macurr.training.envs import EnvSource
 from macurr.training.frames import FrameShape
+from macurr.training.kinds import Kinds
 from macurr.training.layout import Layout
 from macurr.training.learner import Learner
 from macurr.training.mapping import PolicyMapping, learning_seats
 from macurr.training.opponents import PolicyBank
-from macurr.training.streams import Kinds
+from macurr.training.policy import PolicySpec
 from macurr.training.tasks import Places, build_curriculum
 from macurr.training.vector import Environments
 from macurr.training.worker import Job
 
-__all__ = ["Session", "playing", "probe", "seats_of"]
+__all__ = ["Session", "make_players", "playing", "probe", "seats_of"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,29 @@ def seats_of(config: TrainConfig, layout: Layout) -> tuple[tuple[int, ...], ...]
             f"opponents={config.opponents!r} finds nobody to play. Use opponents='none', or sides='agent'."
         )
     return seats
+
+
+def make_players(config: TrainConfig, layout: Layout) -> tuple[Learner, PolicyMapping, torch.Generator]:
+    """The policies of a run, who plays whom, and where the chance of actions comes from.
+
+    Training and acting have generators of their own: they may go on at the same time.
+
+    Raises:
+        ConfigError: there is no such device or mapping.
+    """
+    seeds = np.random.SeedSequence(config.seed).generate_state(3)
+    training, acting = (torch.Generator().manual_seed(int(seed)) for seed in seeds[:2])
+    spec, device = PolicySpec.of(layout, config.model), resolve_device(config.device)
+    learner = Learner(spec, config, training, device, copies=config.asynchronous)
+    policies = config.policies
+    mapping = PolicyMapping(
+        policies.mapping,
+        policies.num_policies,
+        layout.agents,
+        np.random.default_rng(int(seeds[2])),
+        policies.mapping_episodes,
+    )
+    return learner, mapping, acting
 
 
 @contextmanager

@@ -8,31 +8,26 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
 import safetensors.numpy
-import torch
 
 from macurr.errors import ConfigError, MacurrError, PoolError, StateError
 from macurr.opponents import AgentPool
 from macurr.training.batch import batch_plan
 from macurr.training.checkpoints import Checkpoints, settle_pool
 from macurr.training.config import TrainConfig
-from macurr.training.devices import resolve_device
 from macurr.training.envs import EnvSource
 from macurr.training.evaluation import evaluate
 from macurr.training.layout import Layout
-from macurr.training.learner import Learner, LearnerReport
+from macurr.training.learner import LearnerReport
 from macurr.training.levels import LevelHistory, LevelScores
 from macurr.training.logs import RunLogs, open_logs
 from macurr.training.loops import AsynchronousLoop, Loop, SynchronousLoop
-from macurr.training.mapping import PolicyMapping
-from macurr.training.policy import PolicySpec
 from macurr.training.population_hook import make_population
 from macurr.training.records import Records
 from macurr.training.report import write_report
 from macurr.training.rollout import Episode
 from macurr.training.rundir import RunDir
-from macurr.training.session import Session, playing, probe, seats_of
+from macurr.training.session import Session, make_players, playing, probe, seats_of
 from macurr.training.status import Listener, Status, TrainResult
 from macurr.training.tasks import level_entropy, score_message
 
@@ -67,28 +62,12 @@ class Trainer:
         self.layout = layout or probe(self.source)
         seats = seats_of(config, self.layout)
         self.plan = batch_plan(config, [len(own) for own in seats])
-        seeds = np.random.SeedSequence(config.seed).generate_state(3)
-        training, self._acting = (torch.Generator().manual_seed(int(seed)) for seed in seeds[:2])
-        self.learner = Learner(
-            PolicySpec.of(self.layout, config.model),
-            config,
-            training,
-            resolve_device(config.device),
-            copies=config.asynchronous,
-        )
-        policies = config.policies
-        self._mapping = PolicyMapping(
-            policies.mapping,
-            policies.num_policies,
-            self.layout.agents,
-            np.random.default_rng(int(seeds[2])),
-            policies.mapping_episodes,
-        )
+        self.learner, self._mapping, self._acting = make_players(config, self.layout)
         self._scores = LevelScores(config.tasks.score, per_opponent=config.curriculum == "joint")
         self.history = LevelHistory(config.tasks.levels)
         self.pool = AgentPool(run.snapshots, config.tasks.capacity, keep="spread")
         contested = any(len(own) < len(self.layout.agents) for own in seats)
-        self.records = Records(policies.num_policies, contested)
+        self.records = Records(config.policies.num_policies, contested)
         self.population = make_population(config, run.path, self.learner)
         self._checkpoints = Checkpoints(run, config.checkpoint_minutes)
         self._resumed: Mapping[str, Any] | None = None
@@ -178,7 +157,7 @@ class Trainer:
 
     def _train(self, session: Session, loop: Loop, board: RunLogs, listener: Listener) -> None:
         self.records.start()
-        while not self._finished():
+        while not self.records.finished(self.config):
             self._between = False
             report = loop.update()
             self._taking = True
@@ -229,13 +208,7 @@ class Trainer:
 
     def _teach(self, synced: Any, report: LearnerReport) -> list[float]:
         """Tell the curriculum what the learner thinks of the levels that were finished; the scores."""
-        scored, versions = [], []
-        for rollout, estimates, counted in zip(
-            report.rollouts, report.estimates, report.counted, strict=True
-        ):
-            found = self._scores.read(rollout, estimates, counted)
-            scored += found
-            versions += [rollout.version_of(episode) for episode, _ in found]
+        scored, versions = self._scores.read_all(report.rollouts, report.estimates, report.counted)
         for episode, score in scored:
             self.history.add(episode.level, score)
         message = score_message(self.config, scored, versions)
@@ -265,20 +238,8 @@ class Trainer:
             )
             self._scores.keep(self.pool.ids)
 
-    # Bounds
-
     def _progress(self) -> float:
-        if self.config.max_steps is not None:
-            return min(self.records.steps / self.config.max_steps, 1.0)
-        if self.config.max_minutes is not None:
-            return min(self.records.seconds / 60 / self.config.max_minutes, 1.0)
-        return 0.0
-
-    def _finished(self) -> bool:
-        steps, minutes = self.config.max_steps, self.config.max_minutes
-        return (steps is not None and self.records.steps >= steps) or (
-            minutes is not None and self.records.seconds >= 60 * minutes
-        )
+        return self.records.progress(self.config)
 
     # State
 

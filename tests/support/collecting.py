@@ -16,11 +16,11 @@ from macurr.training.collector import Collector
 from macurr.training.config import ModelConfig
 from macurr.training.envs import EnvSource
 from macurr.training.frames import FrameShape
+from macurr.training.kinds import Kinds
 from macurr.training.layout import Layout
 from macurr.training.mapping import PolicyMapping
 from macurr.training.opponents import RANDOM, PolicyBank
 from macurr.training.policy import Policy, PolicySpec
-from macurr.training.streams import Kinds
 from macurr.training.vector import VectorEnv
 from macurr.training.worker import Job
 
