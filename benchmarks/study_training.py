@@ -18,7 +18,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,6 @@ class Game:
     judge: Callable[[Path, int], list[Point]]
     axes: dict[str, str]
     steps: int
-    chance: dict[str, str] = field(default_factory=dict)
 
 
 # Judging
@@ -113,7 +112,7 @@ GAMES = {
         {"env": "macurr.envs.apple_race_v0"},
         against_random,
         {"score": "score against random"},
-        400_000,
+        300_000,
     ),
     "tag": Game(
         "simple_tag, 3 against 1, a policy for each role",
@@ -134,7 +133,7 @@ GAMES = {
             "return adversary": "an adversary's return\nagainst random prey",
             "return agent_0": "the prey's return\nagainst random adversaries",
         },
-        150_000,
+        120_000,
     ),
     "spread": Game(
         "simple_spread, centralised critic",
@@ -152,7 +151,7 @@ GAMES = {
         },
         together,
         {"return": "return of an agent", "random": "random policy"},
-        300_000,
+        200_000,
     ),
     "rps": Game(
         "rock, paper, scissors: fictitious play",
@@ -174,7 +173,7 @@ GAMES = {
             "exploitability": "the last policy",
             "exploitability of the average": "the average of all so far",
         },
-        200_000,
+        100_000,
     ),
     "connect_four": Game(
         "connect four, turn-based",
@@ -186,7 +185,7 @@ GAMES = {
         },
         against_random,
         {"score": "score against random"},
-        400_000,
+        300_000,
     ),
 }
 
