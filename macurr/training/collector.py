@@ -15,13 +15,14 @@ import torch
 
 from macurr.errors import StateError, TransportError, UsageError, WorkerLost
 from macurr.training.acting import Actors, Crew
+from macurr.training.clock import Clock
 from macurr.training.kinds import Kinds
 from macurr.training.mapping import PolicyMapping
 from macurr.training.rollout import Episode, Rollout
 from macurr.training.streams import Streams
 from macurr.training.vector import EnvGroup, Environments
 
-__all__ = ["Clock", "Collector", "Published"]
+__all__ = ["Collector", "Published"]
 
 _FOREVER = 1 << 62
 
@@ -31,24 +32,6 @@ class Published(Protocol):
 
     def acting(self) -> AbstractContextManager[Crew]:
         """The live policies and their versions, which nobody changes within the `with` block."""
-
-
-class Clock:
-    """Seconds by name, since they were last taken."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-
-    def add(self, name: str, since: float) -> float:
-        """Count the time since a moment; returns the present one."""
-        now = time.perf_counter()
-        self._seconds[name] = self._seconds.get(name, 0.0) + now - since
-        return now
-
-    def take(self) -> dict[str, float]:
-        """What was counted; begins anew."""
-        taken, self._seconds = self._seconds, {}
-        return taken
 
 
 class Collector:

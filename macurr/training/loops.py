@@ -11,10 +11,11 @@ from macurr.errors import TrainingError
 from macurr.training.background import BackgroundTraining
 from macurr.training.batch import BatchPlan
 from macurr.training.collector import Collector
+from macurr.training.config import TrainConfig
 from macurr.training.learner import Learner, LearnerReport
 from macurr.training.rollout import Rollout
 
-__all__ = ["AsynchronousLoop", "Loop", "SynchronousLoop"]
+__all__ = ["AsynchronousLoop", "Loop", "SynchronousLoop", "make_loop"]
 
 _LOOK_AROUND = 0.2
 """Seconds between two looks while collection is paused."""
@@ -141,3 +142,16 @@ class AsynchronousLoop:
                 size += dataset[-1].samples
             self._size -= size
             self.background.put(dataset, self._progress())
+
+
+def make_loop(
+    config: TrainConfig,
+    collector: Collector,
+    learner: Learner,
+    plan: BatchPlan,
+    progress: Callable[[], float],
+) -> Loop:
+    """The loop that a run's settings ask for."""
+    if not config.asynchronous:
+        return SynchronousLoop(collector, learner, plan, progress)
+    return AsynchronousLoop(collector, learner, plan, progress, config.num_batches_to_accumulate)

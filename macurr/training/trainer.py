@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import suppress
 from typing import Any
 
 import safetensors.numpy
@@ -21,7 +21,7 @@ from macurr.training.layout import Layout
 from macurr.training.learner import LearnerReport
 from macurr.training.levels import LevelHistory, LevelScores
 from macurr.training.logs import RunLogs, open_logs
-from macurr.training.loops import AsynchronousLoop, Loop, SynchronousLoop
+from macurr.training.loops import Loop, make_loop
 from macurr.training.population_hook import make_population
 from macurr.training.records import Records
 from macurr.training.report import write_report
@@ -106,13 +106,26 @@ class Trainer:
             self._snapshot_if_due()
             with (
                 open_logs(self.config, self.directory, self.records.steps) as board,
-                self._playing() as session,
+                playing(
+                    self.config,
+                    self.source,
+                    self.layout,
+                    self.learner,
+                    self._mapping,
+                    self.pool,
+                    self._acting,
+                    self._resumed,
+                ) as session,
             ):
-                loop = self._loop(session)
+                loop = make_loop(self.config, session.collector, self.learner, self.plan, self._progress)
                 try:
                     self._train(session, loop, board, listener)
-                finally:
-                    self._end(session, loop, board)
+                except BaseException:
+                    # What has failed cannot be asked for its state; the one before is kept.
+                    with suppress(MacurrError):
+                        self._end(session, loop, board)
+                    raise
+                self._end(session, loop, board)
         except BaseException:
             self._save_or_discard()
             raise
@@ -148,12 +161,6 @@ class Trainer:
         )
 
     # Updates
-
-    def _loop(self, session: Session) -> Loop:
-        if not self.config.asynchronous:
-            return SynchronousLoop(session.collector, self.learner, self.plan, self._progress)
-        bound = self.config.num_batches_to_accumulate
-        return AsynchronousLoop(session.collector, self.learner, self.plan, self._progress, bound)
 
     def _train(self, session: Session, loop: Loop, board: RunLogs, listener: Listener) -> None:
         self.records.start()
@@ -248,18 +255,6 @@ class Trainer:
         """Whether a resumed run is to be the uninterrupted one, bit by bit."""
         return self.config.transport == "local" and not self.config.asynchronous
 
-    def _playing(self) -> AbstractContextManager[Session]:
-        return playing(
-            self.config,
-            self.source,
-            self.layout,
-            self.learner,
-            self._mapping,
-            self.pool,
-            self._acting,
-            self._resumed,
-        )
-
     def _end(self, session: Session, loop: Loop, board: RunLogs) -> None:
         """Let the learner finish what it is at, and keep what was reached where that is a whole state."""
         for report in loop.close():
@@ -267,10 +262,7 @@ class Trainer:
         # A run that repeats exactly goes on from between two updates; the others drop what is being collected.
         whole = self._between if self._exact else loop.settled and not self._taking
         if self.records.update and whole:
-            try:
-                self._checkpoints.capture(lambda: self._capture(session))
-            except MacurrError:  # what has failed cannot be asked; the capture before is kept
-                return
+            self._checkpoints.capture(lambda: self._capture(session))
 
     def _capture(self, session: Session) -> dict[str, Any]:
         """Everything after an update, independent of what comes next."""
