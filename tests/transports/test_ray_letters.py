@@ -1,5 +1,6 @@
 """Letters to the actor, without Ray: whatever dies when, each is applied once, in order, or counted as lost."""
 
+import contextlib
 import pickle
 from collections import defaultdict
 
@@ -207,6 +208,30 @@ def test_ids_are_not_given_again_after_a_restart(tmp_path):
     given = {env_id for env_id, _ in many.answers.welcomes[0][1]}
     place.kill()
     assert Player(place, "d").env_id not in {*given, first.env_id, second.env_id}
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_letter_that_was_given_up_on_is_delivered_before_the_next(applied, tmp_path):
+    class Lost(Exception):
+        pass
+
+    place = Place(tmp_path / "checkpoint")
+    learner = Courier(place, "learner", saves=True)
+    ask = place.ask
+
+    def never(method, *args, patience=None):
+        if applied:
+            ask(method, *args)
+        raise Lost
+
+    for n, way in ((1, ask), (2, never), (3, never), (4, ask)):
+        place.ask = way
+        with contextlib.suppress(Lost):
+            learner.bring(pack("learn", cloudpickle.dumps(("update_on_demand", ({"n": n},), {}))))
+    assert [told["n"] for told in place.calls("demand")] == [1, 2, 3, 4]
+    place.kill()
+    learner.bring(pack("learn", cloudpickle.dumps(("update_on_demand", ({"n": 5},), {}))))
+    assert [told["n"] for told in place.calls("demand")] == [1, 2, 3, 4, 5]
 
 
 def test_a_letter_that_asks_for_too_much_is_refused_to_its_environment_alone(tmp_path):

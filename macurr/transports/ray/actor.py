@@ -6,6 +6,7 @@ Nothing here imports Ray: an actor is an object whose methods are called, one le
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import cloudpickle  # type: ignore[import-untyped]
 from macurr.errors import CurriculumError, TransportError
 from macurr.host import CurriculumHost
 from macurr.transports.ray.mail import open_letter
-from macurr.transports.ray.messages import Answers, Failure, Outcome, Reply, Settings, outcome_of
+from macurr.transports.ray.messages import Failure, Letter, Outcome, Reply, Settings, outcome_of, packed
 from macurr.transports.ray.saver import Saver, Saving
 from macurr.transports.ray.workers import Worker, Workers
 
@@ -74,51 +75,46 @@ class CurriculumActor:
         """The settings of the link, or why the curriculum cannot be served."""
         return outcome_of(lambda: self._settings) if self._opened.ok else self._opened
 
-    def exchange(
-        self, name: str, incarnation: str, seq: int, frames: bytes, known: Answers | None, flags: str
-    ) -> Reply:
-        """Apply a worker's letter, unless that has been done before, and answer it.
+    def exchange(self, parcel: bytes) -> bytes:
+        """Apply a letter, unless that has been done before, and answer it.
 
         Args:
-            name: The worker.
-            incarnation: Which of the processes that have had this name it is.
-            seq: The letter's number: one more than that of the one before. Without frames, the number of the last
-                letter.
-            frames: What it says; see `macurr.transports.ray.mail`.
-            known: What it was answered with in an earlier life of this actor; None if nobody knows.
-            flags: "s": write a checkpoint; "d": the worker's last letter.
+            parcel: The pickled `Letter`.
 
         Returns:
-            The reply. Its `seq` is smaller than the letter's where earlier letters are to be sent again.
+            The pickled `Reply`. Its `seq` is smaller than the letter's where earlier letters are to be sent again.
         """
+        letter: Letter = pickle.loads(parcel)
         with self._doing("letter of a worker"):
-            failure = self._failure()
-            worker = self._workers.find(name, incarnation) if failure is None else None
-            if worker is None:
-                return Reply(seq, 0, failure=failure or _replaced(name), closing=self._closing)
-            self._workers.sweep()
-            if frames and seq == worker.seq + 1:
-                self._resent += known is not None
-                self._read(worker, frames, known)
-            elif frames and seq <= worker.seq:
-                self._repeated += 1
-            worker.drained = "d" in flags
-            if self._saver is not None:
-                self._saver.save_if_due(demanded="s" in flags)
-            return self._reply(worker, seq)
+            return packed(self._answer(letter))
 
-    def _read(self, worker: Worker, frames: bytes, known: Answers | None) -> None:
-        opened = open_letter(self._host, worker.env_ids, frames, known)
+    def _answer(self, letter: Letter) -> Reply:
+        failure = self._failure()
+        worker = self._workers.find(letter.name, letter.incarnation) if failure is None else None
+        if worker is None:
+            return Reply(letter.seq, 0, failure=failure or _replaced(letter.name), closing=self._closing)
+        self._workers.sweep()
+        if letter.frames and letter.seq == worker.seq + 1:
+            self._resent += letter.known is not None
+            self._read(worker, letter)
+        elif letter.frames and letter.seq <= worker.seq:
+            self._repeated += 1
+        worker.drained = letter.last
+        if self._saver is not None:
+            self._saver.save_if_due(demanded=letter.save)
+        reply = (
+            worker.reply if worker.seq == letter.seq and worker.reply is not None else Reply(worker.seq, 0)
+        )
+        return reply._replace(durable=worker.durable, failure=self._failure(), closing=self._closing)
+
+    def _read(self, worker: Worker, letter: Letter) -> None:
+        opened = open_letter(self._host, worker.env_ids, letter.frames, letter.known)
         self._letters += 1
         worker.seq += 1
         worker.updates += opened.updates
         worker.reply = Reply(worker.seq, 0, opened.answers, tuple(opened.refusals), outcome=opened.outcome)
         if self._saver is not None:
             self._saver.note(worker, opened.updates)
-
-    def _reply(self, worker: Worker, seq: int) -> Reply:
-        reply = worker.reply if worker.seq == seq and worker.reply is not None else Reply(worker.seq, 0)
-        return reply._replace(durable=worker.durable, failure=self._failure(), closing=self._closing)
 
     def _failure(self) -> Failure | None:
         if self._refusal is not None:

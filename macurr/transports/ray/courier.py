@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from macurr.errors import TransportError
 from macurr.transports.ray.engine import ActorPort
-from macurr.transports.ray.messages import Answers, Reply
+from macurr.transports.ray.messages import Answers, Letter, Reply, packed
 
 __all__ = ["Courier"]
 
@@ -17,21 +17,12 @@ KEEP = 16 << 20
 """Bytes of letters that are in no checkpoint yet, past which the actor is asked to write one."""
 
 
-@dataclass(slots=True)
-class _Letter:
-    """A letter that has been answered but that a restart of the actor would undo."""
-
-    seq: int
-    frames: bytes
-    answers: Answers
-
-
 class Courier:
     """Brings the letters of one writer to the actor, one at a time.
 
-    A letter that is answered is kept until the actor says that it is in a checkpoint. If the actor is restarted,
-    what it has lost is sent again, with the answers that were given, so that tasks which are being played stay
-    what they are.
+    A letter is kept until it is answered, and then until the actor says that it is in a checkpoint. If the actor
+    is restarted, what it has lost is sent again, with the answers that were given, so that tasks which are being
+    played stay what they are.
 
     Args:
         port: The way to the actor.
@@ -43,7 +34,7 @@ class Courier:
         self._port, self._name, self._saves = port, name, saves
         self._incarnation = uuid.uuid4().hex
         self._seq = 0
-        self._kept: deque[_Letter] = deque()
+        self._kept: deque[Letter] = deque()
         self.kept_bytes = 0
 
     def bring(
@@ -62,35 +53,35 @@ class Courier:
         """
         if frames:  # without any, it is a sign of life, which has no number of its own
             self._seq += 1
-        flags = ("d" if last else "") + ("s" if self._saves and (last or self.kept_bytes > KEEP) else "")
+        save = self._saves and (last or self.kept_bytes > KEEP)
+        letter = Letter(self._name, self._incarnation, self._seq, frames, save=save, last=last)
+        if frames:  # kept at once: if patience ends, it is still to be delivered before the next one
+            self._kept.append(letter)
+            self.kept_bytes += len(frames)
         while True:
-            reply = self._ask(self._seq, frames, None, flags, patience)
+            reply = self._ask(letter, patience)
             if reply.seq >= self._seq or reply.failure is not None:
                 break
-            self._send_again(reply.seq, patience)
-        if frames and self._saves:
-            self._kept.append(_Letter(self._seq, frames, reply.answers))
-            self.kept_bytes += len(frames)
-        self._forget(reply.durable)
+            self._send_again(reply.seq, letter, patience)
+        if frames:
+            self._kept[-1] = letter._replace(known=reply.answers, save=False)
+        self._forget(reply.durable if self._saves else self._seq)
         return reply if frames else reply._replace(answers=Answers(), refusals=())
 
-    def _ask(
-        self, seq: int, frames: bytes, known: Answers | None, flags: str, patience: Callable[[], None]
-    ) -> Reply:
-        arguments = (self._name, self._incarnation, seq, frames, known, flags)
-        reply: Reply = self._port.ask("exchange", *arguments, patience=patience)
+    def _ask(self, letter: Letter, patience: Callable[[], None]) -> Reply:
+        reply: Reply = pickle.loads(self._port.ask("exchange", packed(letter), patience=patience))
         return reply
 
-    def _send_again(self, since: int, patience: Callable[[], None]) -> None:
+    def _send_again(self, since: int, current: Letter, patience: Callable[[], None]) -> None:
         """Send what came after letter `since` again. If the actor dies over it, whoever calls starts anew."""
-        first = self._kept[0].seq if self._kept else self._seq
+        first = self._kept[0].seq if self._kept else self._seq + 1
         if first > since + 1:
             raise TransportError(
                 f"The curriculum was restarted and knows {since} letters of this worker; letters {since + 1} to "
                 f"{first - 1} had been in a checkpoint and are lost. Somebody has put an older file in its place."
             )
-        for letter in [letter for letter in self._kept if letter.seq > since]:
-            reply = self._ask(letter.seq, letter.frames, letter.answers, "", patience)
+        for letter in [letter for letter in self._kept if letter.seq > since and letter is not current]:
+            reply = self._ask(letter, patience)
             if reply.seq < letter.seq or reply.failure is not None:
                 return
 
