@@ -35,7 +35,7 @@ def decode(encoded: Encoded) -> Update:
     Raises:
         TransportError: it is no update.
     """
-    kind, *fields = encoded
+    kind, fields = encoded[0], encoded[1:]
     if kind == "episode":
         return EpisodeResult(*fields)
     if kind == "steps":

@@ -201,7 +201,7 @@ class _Channel:
     def _explain_loss(self, error: OSError | None) -> NoReturn:
         """Raise why the connection broke: what the host said last, or that it is gone."""
         with contextlib.suppress(OSError):
-            for frame in self._reader.feed(self._sock.recv(CHUNK)):
+            for frame in self._reader.feed(self._sock.recv(8 * CHUNK)):
                 self._take(*frame)
         self.close()
         raise CurriculumLost(

@@ -1,9 +1,10 @@
 """The serving side of the process transport: one thread, one selector, no lock on the data path.
 
 Requests for stock tasks are answered as soon as they are read; updates wait in one first-in-first-out queue and
-are applied one at a time, with a look at the sockets in between. So a slow curriculum delays a task by at most
-one update, and what waits is bounded by the environments' own windows (`maxsize` updates each). A call that
-does not return within the timeout is noticed by a watchdog thread, which tells everybody.
+are applied one at a time, with a look at the sockets once a millisecond has passed since the last. So a slow
+curriculum delays a task by at most one update, and what waits is bounded by the environments' own windows
+(`maxsize` updates each). A call that does not return within the timeout is noticed by a watchdog thread, which
+tells everybody.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ __all__ = ["CurriculumServer"]
 
 HANDSHAKE_SECONDS = 5.0
 """How long a peer may take to introduce itself."""
+LOOK_SECONDS = 0.001
+"""How long updates may be applied without a look at the sockets, which takes a system call."""
 
 _logger = logging.getLogger("macurr")
 _servers: weakref.WeakSet[CurriculumServer] = weakref.WeakSet()
@@ -51,8 +54,24 @@ class _Peer:
         self.deadline = time.monotonic() + HANDSHAKE_SECONDS
         self.trusted = False
         self.told = False
+        self.blocked = False
         self.env_ids: list[int] = []
         self.applied = 0
+
+    def send(self, data: bytes) -> None:
+        """Send as much of some more data as the socket takes now; the rest waits in the outbox."""
+        sent = 0
+        if data and not self.outbox:  # nearly always, and it all fits
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                return
+            if sent == len(data):
+                return
+        self.outbox += data[sent:]
+        self.flush()
 
     def flush(self) -> None:
         """Send as much of the outbox as the socket takes now. A peer that is gone shows as end-of-file later."""
@@ -90,6 +109,7 @@ class CurriculumServer:
         self._peers: set[_Peer] = set()
         self._strangers: set[_Peer] = set()
         self._queue: deque[tuple[_Peer, str, Callable[[], object]]] = deque()
+        self._looked = 0.0
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -163,6 +183,14 @@ class CurriculumServer:
                 return
 
     def _turn(self) -> None:
+        if not self._queue or time.monotonic() - self._looked > LOOK_SECONDS:
+            self._look()
+        if self._queue:
+            self._do(*self._queue.popleft())
+        if self._strangers:
+            self._dismiss()
+
+    def _look(self) -> None:
         for key, events in self._selector.select(0 if self._queue else self._patience()):
             if key.data is not None:
                 self._attend(key.data, events)
@@ -170,10 +198,7 @@ class CurriculumServer:
                 self._accept()
             else:
                 self._bell.recv(CHUNK)
-        if self._queue:
-            self._do(*self._queue.popleft())
-        if self._strangers:
-            self._dismiss()
+        self._looked = time.monotonic()
 
     def _attend(self, peer: _Peer, events: int) -> None:
         if events & selectors.EVENT_WRITE:
@@ -259,11 +284,12 @@ class CurriculumServer:
         with self._lock:
             if peer not in self._peers:
                 return
-            peer.outbox += data
-            peer.flush()
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.outbox else 0)
-            if self._selector.get_key(peer.sock).events != wanted:
+            peer.send(data)
+            blocked = bool(peer.outbox)
+            if blocked != peer.blocked:
+                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
                 self._selector.modify(peer.sock, wanted, peer)
+                peer.blocked = blocked
 
     def _drop(self, peer: _Peer) -> None:
         with self._lock:

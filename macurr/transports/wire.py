@@ -38,8 +38,8 @@ CHALLENGE = 32
 """Bytes of a challenge."""
 DIGEST = 32
 """Bytes of a proof (HMAC-SHA256)."""
-CHUNK = 1 << 18
-"""Bytes read at a time."""
+CHUNK = 1 << 16
+"""Bytes read at a time. More than 128 KiB are mapped and unmapped for each read, which takes longer than the read."""
 LARGEST_FRAME = 1 << 31
 """A longer length can only come from a damaged stream."""
 
@@ -160,6 +160,11 @@ class FrameReader:
         Raises:
             TransportError: the bytes are no frames.
         """
+        if not self._buffer and len(data) >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(data)
+            if len(data) == _LENGTH.size + size:  # nearly always one whole frame
+                yield pickle.loads(memoryview(data)[_LENGTH.size :])
+                return
         self._buffer += data
         start = 0
         while len(self._buffer) - start >= _LENGTH.size:
