@@ -141,7 +141,7 @@ class OpponentCurriculum(Curriculum):
         opponent = self.task_space.check(task)
         self.check_episode(episode_return, length, opponent)
         result = self._result(episode_return, env_id)
-        super().update_on_episode(episode_return, length, opponent, progress, env_id)
+        self._record_episode(episode_return, length, opponent)
         # What the pool has let go is never drawn again, so its results would only pile up.
         if result is not None and opponent in self.pool:
             self._record(LEARNER, opponent, result)

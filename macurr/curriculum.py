@@ -198,6 +198,10 @@ class Curriculum(Changeable, ABC):
         """
         self.check_env(env_id)
         self.check_episode(episode_return, length, task)
+        self._record_episode(episode_return, length, task)
+
+    def _record_episode(self, episode_return: Any, length: int, task: Any) -> None:
+        """Keep the statistics of an episode that has been checked."""
         if self.stats is not None:
             self.stats.record(task, episode_return, length)
 

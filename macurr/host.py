@@ -249,7 +249,7 @@ class CurriculumHost:
         Returns:
             What was known of it, for `reconnect`; None if it was not connected.
         """
-        with self._serving() as curriculum:
+        with self._held(), self._serving() as curriculum:
             env = self._envs.pop(env_id, None)
             if env is None:
                 return None
@@ -340,15 +340,18 @@ class CurriculumHost:
         Raises:
             CurriculumError: the curriculum has failed, or fails now.
         """
-        with self._held():
+        self._acquire()
+        try:
             env = self._env(env_id)
             with self._serving() as curriculum:
                 drawn = [self._assign(curriculum) for _ in range(k)]
             self.counters.tasks += k
-            env.stock.extend((assignment.encoded, self.counters.updates) for assignment in drawn)
+            env.stock.extend([(assignment.encoded, self.counters.updates) for assignment in drawn])
             if start:
                 self.start(env_id)
             return drawn
+        finally:
+            self._lock.release()
 
     def _assign(self, curriculum: Curriculum) -> Assignment:
         # One at a time: what goes with a task is said of the latest draw.
@@ -357,7 +360,8 @@ class CurriculumHost:
 
     def start(self, env_id: int, wait: float = 0.0) -> None:
         """Note that an environment begins the oldest task of its stock, having waited `wait` seconds for it."""
-        with self._held():
+        self._acquire()
+        try:
             env = self._env(env_id)
             task, version = env.stock.popleft()
             env.begun.append(task)
@@ -368,6 +372,8 @@ class CurriculumHost:
             c.wait_sum += wait
             c.lag_max = max(c.lag_max, lag)
             c.wait_max = max(c.wait_max, wait)
+        finally:
+            self._lock.release()
 
     def apply(self, update: Update) -> None:
         """Apply one update.
@@ -375,7 +381,8 @@ class CurriculumHost:
         Raises:
             CurriculumError: the curriculum has failed, or fails now.
         """
-        with self._held():
+        self._acquire()
+        try:
             self._count(update, self._env(update.env_id))
             with self._serving() as curriculum:
                 if curriculum.task_space.was_removed(update.task):
@@ -385,6 +392,8 @@ class CurriculumHost:
                         curriculum.update_on_abort(update.task, env_id=update.env_id)
                 else:
                     _dispatch(curriculum, update)
+        finally:
+            self._lock.release()
 
     def _count(self, update: Update, env: EnvRecord) -> None:
         self.counters.updates += 1
@@ -508,7 +517,7 @@ class _Held:
 
 
 class _Serving:
-    """An environment is served in a `with` block: what the curriculum raises ends the service for everybody."""
+    """An environment is served in a `with` block, under the lock: what the curriculum raises ends the service."""
 
     __slots__ = ("_curriculum", "_host")
 
@@ -516,20 +525,12 @@ class _Serving:
         self._host, self._curriculum = host, curriculum
 
     def __enter__(self) -> Curriculum:
-        host = self._host
-        host._acquire()
-        if host.failure is not None:
-            host._release()
-            host.check()
+        self._host.check()
         return self._curriculum
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        host = self._host
-        try:
-            if isinstance(error, Exception):
-                host.fail(error)
-                host.check()
-        finally:
-            host._release()
+        if isinstance(error, Exception):
+            self._host.fail(error)
+            self._host.check()

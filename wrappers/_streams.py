@@ -119,6 +119,10 @@ class AgentStream(Stream):
         super().__init__(stream_id, agent, (agent,))
 
     @override
+    def plays(self, by_agent: Mapping[str, Any]) -> bool:
+        return self.name in by_agent
+
+    @override
     def value(self, by_agent: Mapping[str, Any]) -> float:
         return float(by_agent.get(self.name, 0.0))
 

@@ -104,7 +104,7 @@ class ScoredLevels(Curriculum):
         self.check_env(env_id)
         self.check_episode(episode_return, length, task)
         self._feed.score_outcome(self.task_space.check(task), float(episode_return), float(progress or 0.0))
-        super().update_on_episode(episode_return, length, task, progress, env_id)
+        self._record_episode(episode_return, length, task)
 
     @override
     def update_on_abort(self, task: Any, env_id: int | None = None) -> None:

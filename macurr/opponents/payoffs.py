@@ -19,6 +19,9 @@ PlayerKey = int | str | tuple[int | str, ...]
 """A snapshot's id, a name such as "learner", or a role with either: `("attacker", 3)`."""
 
 
+_NUMBERS = (int, float, np.number, np.bool_)
+
+
 class Counts(NamedTuple):
     """Results of one player against another, decayed: not whole numbers in general."""
 
@@ -97,7 +100,7 @@ class Payoffs:
                 f"{row!r} cannot play against itself. Where its two seats are different roles, give each a key "
                 "of its own, such as ('attacker', 3) and ('defender', 3)."
             )
-        if not isinstance(outcome, int | float | np.number | np.bool_) or math.isnan(outcome):
+        if not isinstance(outcome, _NUMBERS) or math.isnan(outcome):
             raise TaskError(f"The outcome of {row!r} against {column!r} is {outcome!r}. Pass +1, 0 or -1.")
         sign = int(outcome > 0) - int(outcome < 0)
         i, j = self._slot(row), self._slot(column)
@@ -354,6 +357,8 @@ def as_key(key: Any) -> PlayerKey:
     Raises:
         TaskError: it cannot name a player.
     """
+    if type(key) is int or type(key) is str:
+        return key
     if isinstance(key, tuple):
         return tuple(_part(part, key) for part in key)
     return _part(key, key)

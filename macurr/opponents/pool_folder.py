@@ -91,9 +91,8 @@ class PoolFolder:
 
     def members(self) -> frozenset[int]:
         """The ids of all snapshots as of now, as a set."""
-        with self._lock:
-            self.ids()
-            return self._members
+        self.ids()
+        return self._members
 
     def file(self, snapshot: int) -> Path:
         """Where a snapshot's file is."""

@@ -96,15 +96,15 @@ class _ProductTaskSpace(TaskSpace):
 
     @override
     def check(self, task: Any) -> Any:
-        return self.make(part.check(value) for part, value in self._pairs(task))
+        return self.make([part.check(value) for part, value in self._pairs(task)])
 
     @override
     def encode(self, task: Any) -> Any:
-        return self.make(part.encode(value) for part, value in self._pairs(task))
+        return self.make([part.encode(value) for part, value in self._pairs(task)])
 
     @override
     def decode(self, task: Any) -> Any:
-        return self.make(part.decode(value) for part, value in self._pairs(task))
+        return self.make([part.decode(value) for part, value in self._pairs(task)])
 
     @override
     def index(self, task: Any) -> int:

@@ -1,7 +1,8 @@
 """The serving side of the process transport: one thread, one selector, no lock on the data path.
 
 Requests for stock tasks are answered as soon as they are read; updates wait in one first-in-first-out queue and
-are applied one at a time, with a look at the sockets once a millisecond has passed since the last. So a slow
+are applied one at a time, with a look at the sockets once a millisecond has passed since the last. While every
+environment finds its next task in its stock, results gather for a hundredth of a second before they are read. A slow
 curriculum delays a task by at most one update, and what waits is bounded by the environments' own windows
 (`maxsize` updates each). A call that does not return within the timeout is noticed by a watchdog thread, which
 tells everybody.
@@ -37,6 +38,12 @@ HANDSHAKE_SECONDS = 5.0
 """How long a peer may take to introduce itself."""
 LOOK_SECONDS = 0.001
 """How long updates may be applied without a look at the sockets, which takes a system call."""
+NAP_SECONDS = 0.01
+"""How long results gather while nobody waits: each wake-up takes the interpreter from the learner, and cold caches."""
+AWAKE_SECONDS = 1.0
+"""How long every message is read at once, after one that somebody waits for."""
+PATIENT_SECONDS = 0.001
+"""An environment that has waited longer for a task from its stock needs its tasks sooner."""
 
 _logger = logging.getLogger("macurr")
 _servers: weakref.WeakSet[CurriculumServer] = weakref.WeakSet()
@@ -109,7 +116,7 @@ class CurriculumServer:
         self._peers: set[_Peer] = set()
         self._strangers: set[_Peer] = set()
         self._queue: deque[tuple[_Peer, str, Callable[[], object]]] = deque()
-        self._looked = 0.0
+        self._looked = self._awake_until = 0.0
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -183,12 +190,18 @@ class CurriculumServer:
                 return
 
     def _turn(self) -> None:
-        if not self._queue or time.monotonic() - self._looked > LOOK_SECONDS:
+        now = time.monotonic()
+        if not self._queue or now - self._looked > LOOK_SECONDS:
+            if not self._queue and now > self._awake_until:
+                time.sleep(NAP_SECONDS)
             self._look()
         if self._queue:
             self._do(*self._queue.popleft())
         if self._strangers:
             self._dismiss()
+
+    def _hurry(self) -> None:
+        self._awake_until = time.monotonic() + AWAKE_SECONDS
 
     def _look(self) -> None:
         for key, events in self._selector.select(0 if self._queue else self._patience()):
@@ -227,6 +240,7 @@ class CurriculumServer:
     # Connections
 
     def _accept(self) -> None:
+        self._hurry()
         try:
             sock, _ = self._listener.accept()
         except OSError:  # the peer was gone before it was let in, or this process is out of descriptors
@@ -318,7 +332,9 @@ class CurriculumServer:
     def _route(self, peer: _Peer, kind: str, *parts: Any) -> None:
         if kind == "updates":
             self._take_updates(peer, *parts)
-        elif kind == "request" and not parts[2]:
+            return
+        self._hurry()
+        if kind == "request" and not parts[2]:
             self._do(peer, "request for tasks", partial(self._draw, peer, *parts))
         elif kind == "request":
             self._queue.append((peer, "request for tasks", partial(self._draw, peer, *parts)))
@@ -330,6 +346,8 @@ class CurriculumServer:
     def _take_updates(
         self, peer: _Peer, env_id: int, wait: float | None, want: int, *encoded: tuple[Any, ...]
     ) -> None:
+        if not want or (wait is not None and wait > PATIENT_SECONDS):
+            self._hurry()
         if wait is not None:
             self._do(peer, "start of a task", partial(self._start, peer, env_id, wait))
         keeps_up = not self._queue
