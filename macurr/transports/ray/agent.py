@@ -36,9 +36,9 @@ FULL = 64 << 10
 ROOM = 8 << 20
 """Bytes that may wait to be sent, past which environments wait."""
 SOON = 0.05
-"""Seconds after which a letter goes in any case."""
+"""Seconds between two letters, if there is anything to say."""
 LOW = 0.005
-"""Seconds after which a letter goes that asks for the only task of an environment."""
+"""Seconds between two letters, if an environment has no task in stock."""
 HEARTBEAT = 1.0
 """Seconds between two letters, if there is nothing to say."""
 LAST_SECONDS = 5.0
@@ -78,6 +78,7 @@ class Agent:
         self._turn = threading.Condition()
         self._box = _Box()
         self._bytes = 0  # written and not yet delivered
+        self._sent = -float("inf")
         self._due = time.monotonic() + HEARTBEAT
         self._wakes = -float("inf")  # until when the thread sleeps; never woken while it is at work
         self._links: weakref.WeakValueDictionary[int, RayLink] = weakref.WeakValueDictionary()
@@ -206,7 +207,8 @@ class Agent:
         self._bytes += len(frame)
 
     def _hurry(self, within: float) -> None:
-        due = time.monotonic() + within
+        """See that the next letter goes so long after the last one; now, if that is over."""
+        due = max(time.monotonic(), self._sent + within)
         if due < self._due:
             self._due = due
             if due < self._wakes:
@@ -291,7 +293,8 @@ class Agent:
             frames.append(box.frames.popleft())
             updates.append(box.updates.popleft())
             size += len(frames[-1])
-        self._due = 0.0 if box.frames else time.monotonic() + HEARTBEAT
+        self._sent = time.monotonic()
+        self._due = 0.0 if box.frames else self._sent + HEARTBEAT
         return b"".join(frames), updates
 
     def _take(self, reply: Reply, updates: list[tuple[int, int]]) -> None:

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from macurr.errors import CurriculumLost, MissingDependencyError, TransportError, UsageError
@@ -173,16 +172,13 @@ class ActorPort:
         self._ray.kill(self.handle, no_restart=True)
 
     def _wait(self, reference: Any, patience: Callable[[], None]) -> Any:
-        # A future, since a thread that waits inside of Ray could not notice that Ray is shut down.
-        future = reference.future()
+        # In slices: a thread that waits for long inside of Ray would not notice that Ray is shut down.
         while True:
             try:
-                return future.result(SLICE)
-            except FutureTimeoutError:
-                if future.done():  # in the meantime, or with a timeout of the actor's own
-                    return future.result()
-            patience()
-            self._check_connection()
+                return self._ray.get(reference, timeout=SLICE)
+            except self._ray.exceptions.GetTimeoutError:
+                patience()
+                self._check_connection()
 
     def _check_connection(self) -> None:
         if not self.connected:
