@@ -265,7 +265,7 @@ class MultiDiscreteTaskSpace(_ProductTaskSpace):
 def _sequence(task: Any, length: int) -> Sequence[Any] | None:
     if not isinstance(task, _SEQUENCES) or (isinstance(task, np.ndarray) and task.ndim == 0):
         return None
-    return task if len(task) == length else None  # type: ignore[arg-type, return-value]
+    return task if len(task) == length else None  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=128)

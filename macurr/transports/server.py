@@ -116,7 +116,8 @@ class CurriculumServer:
         self._peers: set[_Peer] = set()
         self._strangers: set[_Peer] = set()
         self._queue: deque[tuple[_Peer, str, Callable[[], object]]] = deque()
-        self._looked = self._awake_until = 0.0
+        self._looked = 0.0
+        self._hurry()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()

@@ -184,6 +184,28 @@ def test_prioritized_weights_follow_the_results(pool, weighting, wanted):
     np.testing.assert_allclose(curriculum.distribution(), wanted)
 
 
+class _ByArrays(PrioritizedFictitiousSelfPlay):
+    """A subclass draws by its probabilities, which might be its own."""
+
+
+@pytest.mark.parametrize("snapshots", [1, 3, 20, 70])
+@pytest.mark.parametrize("weighting", ["hard", "variance", "linear_capped"])
+def test_prioritized_draws_are_those_of_the_probabilities(tmp_path, snapshots, weighting):
+    pool = filled(tmp_path / "pool", snapshots)
+    plain, arrays = (
+        duelling(kind(pool, weighting=weighting, exploration=0.1, seed=5))
+        for kind in (PrioritizedFictitiousSelfPlay, _ByArrays)
+    )
+    outcomes = np.random.default_rng(0).integers(-1, 2, 200).tolist()
+    for turn, outcome in enumerate(outcomes):
+        drawn = plain.sample(1 + turn % 3)
+        assert drawn == arrays.sample(1 + turn % 3)
+        for curriculum in (plain, arrays):
+            play(curriculum, drawn[0], float(outcome))
+    assert plain.state_dict()["rng"] == arrays.state_dict()["rng"]
+    assert plain.rng.random() == arrays.rng.random()
+
+
 def test_exploration_keeps_the_beaten_in_play(pool):
     curriculum = duelling(PrioritizedFictitiousSelfPlay(pool, exploration=0.4))
     play(curriculum, 0, +1)

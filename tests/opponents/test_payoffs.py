@@ -50,6 +50,37 @@ def test_counts_are_those_of_the_games(history, decay, window):
             assert points[i, j] == pytest.approx(counts.wins + counts.draws / 2)
 
 
+def _change(payoffs, event):
+    if event[0] == "game":
+        payoffs.record(*event[1])
+    elif event[0] == "forget":
+        payoffs.forget(event[1])
+    elif event[0] == "inherit":
+        payoffs.inherit(*event[1])
+    else:
+        payoffs.load_state_dict(payoffs.state_dict())
+
+
+pairs = st.permutations(PLAYERS).map(lambda order: tuple(order[:2]))
+events = st.one_of(
+    st.tuples(
+        st.just("game"), st.builds(lambda pair, sign: (*pair, sign), pairs, st.sampled_from([-1, 0, 1]))
+    ),
+    st.tuples(st.just("forget"), st.sampled_from(PLAYERS)),
+    st.tuples(st.just("inherit"), pairs),
+    st.tuples(st.just("load"), st.none()),
+)
+
+
+@given(st.lists(st.tuples(events, st.sampled_from(PLAYERS)), max_size=40), st.sampled_from([None, 2]))
+def test_rates_are_the_win_rates_whatever_has_happened_since_they_were_asked_for(history, window):
+    payoffs, asked = Payoffs(0.9, window), [*PLAYERS, 77]
+    for event, player in history:
+        _change(payoffs, event)
+        for row in {"learner", player}:
+            assert payoffs.rates(row, asked) == payoffs.win_rates(row, asked).tolist()
+
+
 @given(games, games, st.sampled_from([None, 2]))
 @settings(max_examples=50)
 def test_a_loaded_state_goes_on_as_the_original(before, after, window):

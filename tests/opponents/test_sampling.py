@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from macurr.errors import TaskError, UsageError
 from macurr.opponents import pfsp_weights
-from macurr.opponents.sampling import WEIGHTINGS
+from macurr.opponents.sampling import WEIGHTINGS, plain_weights
 
 win_rates = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
@@ -49,6 +49,20 @@ def test_always_a_distribution(rates, weighting, power):
     found = pfsp_weights(rates, weighting, power)
     assert found.min() >= 0
     assert found.sum() == pytest.approx(1)
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=64),
+    st.sampled_from(sorted(WEIGHTINGS)),
+    st.sampled_from([1.0, 2.0, 2]),
+)
+def test_plain_numbers_give_the_same_bits(rates, weighting, power):
+    assert plain_weights(rates, weighting, power) == pfsp_weights(rates, weighting, power).tolist()
+
+
+@pytest.mark.parametrize("weighting", ["hard", "easy", lambda x: x])
+def test_other_powers_and_functions_are_left_to_numpy(weighting):
+    assert plain_weights([0.5, 0.25], weighting, 3.0) is None
 
 
 @given(win_rates, st.floats(0.1, 8))

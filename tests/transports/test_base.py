@@ -56,6 +56,10 @@ CALLS = {
     "update_task_progress": ((1, {"a": 0.5}, 4), {}),
     "update_on_demand": (({"scores": [1.0]},), {}),
     "normalize": ((2.0, 1), {}),
+    "get_options": ((), {}),
+    "tunable_options": ((), {}),
+    "check_options": ((), {"temperature": 1.0}),
+    "set_options": ((), {"temperature": 1.0}),
     "metrics": ((), {}),
 }
 

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,9 +18,10 @@ from macurr import (
     make_multiprocessing_curriculum,
 )
 from macurr.errors import UsageError
-from macurr.messages import EnvSpec, TaskProgress
+from macurr.messages import EnvSpec, EpisodeResult, TaskProgress
 from macurr.testing import ProbeEnv, TraceCurriculum, TransportTests
 from macurr.testing.probes import play
+from macurr.transports import server
 from macurr.wrappers import PettingZooSyncWrapper
 from tests.support.processes import FORK, METHODS, in_child
 
@@ -278,3 +280,106 @@ def test_a_curriculum_that_is_dropped_unclosed_leaves_nothing_open():
 def test_a_curriculum_is_wanted():
     with pytest.raises(UsageError, match=r"serves a macurr\.Curriculum"):
         make_multiprocessing_curriculum(DiscreteTaskSpace(3))
+
+
+# --- naps ----------------------------------------------------------------------------------------------------
+
+
+class _Naps:
+    """A server's clock whose naps are counted, and last until they are let go."""
+
+    def __init__(self, monkeypatch):
+        self.taken, self.over = 0, threading.Event()
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=self._sleep)
+        monkeypatch.setattr(server, "time", clock)
+
+    def _sleep(self, seconds):
+        self.taken += 1
+        assert self.over.wait(20)
+
+
+@pytest.fixture
+def naps(monkeypatch):
+    counted = _Naps(monkeypatch)
+    yield counted
+    counted.over.set()
+
+
+def _stocked(synced):
+    """An environment that plays one task and has the next one."""
+    link = synced.components.connect(SPEC)
+    link.request(1, start=True)
+    task = link.task()
+    link.request(1, start=False)
+    until(lambda: synced.metrics()["sync/tasks_drawn"] == 2)
+    return link, task
+
+
+def _result(link, task):
+    return EpisodeResult(task.encoded, link.env_id, dict.fromkeys(SPEC.possible_agents, 1.0), 3, {})
+
+
+def _allow_naps(synced):
+    synced._server._awake_until = 0.0
+
+
+@pytest.mark.timeout(60)
+def test_results_gather_while_everybody_has_a_task(naps):
+    with make_multiprocessing_curriculum(TraceCurriculum(), timeout=10) as synced:
+        link, first = _stocked(synced)
+        _allow_naps(synced)
+        link.send_all([_result(link, first)], 1)
+        until(lambda: naps.taken == 1)
+        second = link.task()
+        link.started(0.0)
+        link.send_all([_result(link, second)], 1)
+        applied = synced.metrics()["sync/episodes"]
+        naps.over.set()
+        until(lambda: synced.metrics()["sync/episodes"] == 2)
+        assert applied == 1
+        link.close()
+
+
+def _asks_for_a_task(link, task):
+    link.request(1, start=True)
+
+
+def _waited_for_its_stock(link, task):
+    link.task()
+    link.started(0.5)
+    link.send_all([_result(link, task)], 1)
+
+
+def _wants_no_task_yet(link, task):
+    link.send(_result(link, task))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("event", [_asks_for_a_task, _waited_for_its_stock, _wants_no_task_yet])
+def test_nobody_waits_for_a_nap_twice(naps, event):
+    with make_multiprocessing_curriculum(TraceCurriculum(), timeout=10) as synced:
+        link, task = _stocked(synced)
+        before = synced.metrics()["sync/updates_applied"] + synced.metrics()["sync/tasks_drawn"]
+        _allow_naps(synced)
+        event(link, task)
+        until(
+            lambda: synced.metrics()["sync/updates_applied"] + synced.metrics()["sync/tasks_drawn"] > before
+        )
+        link.request(2, start=False)
+        until(lambda: synced.metrics()["sync/tasks_drawn"] >= 4)
+        assert naps.taken == 0
+        link.close()
+
+
+@pytest.mark.timeout(60)
+def test_what_was_sent_during_a_nap_is_applied_at_the_end(naps):
+    with make_multiprocessing_curriculum(TraceCurriculum(), timeout=10) as synced:
+        link, first = _stocked(synced)
+        _allow_naps(synced)
+        link.send_all([_result(link, first)], 1)
+        until(lambda: naps.taken == 1)
+        second = link.task()
+        link.send_all([_result(link, second)], 1)
+        threading.Timer(0.05, naps.over.set).start()
+    assert synced.metrics()["sync/episodes"] == 2
+    link.close()
