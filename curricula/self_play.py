@@ -147,9 +147,7 @@ class PrioritizedFictitiousSelfPlay(OpponentCurriculum):
     def _heights(self, ids: Sequence[int]) -> list[float]:
         # Once for each episode. Subclasses may have win rates and probabilities of their own.
         own = type(self) is PrioritizedFictitiousSelfPlay and len(ids) <= _FEW
-        weights = (
-            plain_weights(self.payoffs.rates(LEARNER, ids), self.weighting, self.power) if own else None
-        )
+        weights = plain_weights(self.payoffs.rates(LEARNER, ids), self.weighting, self.power) if own else None
         if weights is None:
             return super()._heights(ids)
         share, least = 1.0 - self.exploration, self.exploration / len(ids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class LevelScores:
             The episodes that ended and the means of their steps' scores, over all learners. Episodes of which no step
             counts are left out.
         """
-        counted = rollout.valid if counted is None else counted
+        steps = _Steps.of(rollout, advantages, rollout.valid if counted is None else counted)
         places = _columns(rollout)
         begun = dict.fromkeys(places, 0)
         for env, streams in places.items():
@@ -86,13 +86,13 @@ class LevelScores:
         scored = []
         for episode in rollout.episodes:
             env, end = episode.env, episode.step + 1
-            self._extend(rollout, advantages, counted, env, places[env], slice(begun[env], end))
+            self._extend(env, steps, slice(begun[env], end), places[env])
             begun[env] = end
             mean = self._finish(episode)
             if mean is not None:
                 scored.append((episode, mean))
         for env, start in begun.items():
-            self._extend(rollout, advantages, counted, env, places[env], slice(start, len(advantages)))
+            self._extend(env, steps, slice(start, len(advantages)), places[env])
         return scored
 
     def read_all(
@@ -114,20 +114,10 @@ class LevelScores:
             versions += [rollout.version_of(episode) for episode, _ in found]
         return scored, versions
 
-    def _extend(
-        self,
-        rollout: Rollout,
-        advantages: NDArray[np.float32],
-        counted: NDArray[np.bool_],
-        env: int,
-        streams: slice,
-        steps: slice,
-    ) -> None:
-        rows = counted[steps, streams]
-        if rows.any():
-            found = advantages[steps, streams][rows].astype(np.float64)
-            values = rollout.values[steps, streams][rows].astype(np.float64)
-            self._open.setdefault(env, []).append((found, values))
+    def _extend(self, env: int, steps: _Steps, rows: slice, streams: slice) -> None:
+        found = steps.cut(rows, streams)
+        if len(found[0]):
+            self._open.setdefault(env, []).append(found)
 
     def _finish(self, episode: Episode) -> float | None:
         parts = self._open.pop(episode.env, [])
@@ -136,8 +126,10 @@ class LevelScores:
             return None
         if self._score is None:
             return expected_learnability(*known[1:].tolist())
-        advantages = np.concatenate([part[0] for part in parts])
-        values = np.concatenate([part[1] for part in parts])
+        advantages, values = parts[0]
+        if len(parts) > 1:
+            advantages = np.concatenate([part[0] for part in parts])
+            values = np.concatenate([part[1] for part in parts])
         return float(self._score(advantages, values, float(known[0])).mean())
 
     def _remember(self, episode: Episode) -> Floats:
@@ -176,6 +168,33 @@ class LevelScores:
         parts = zip(*(np.split(column, ends) for column in state["open"]), strict=True)
         opened = {int(env): [part] for env, part in zip(state["envs"], parts, strict=False)}
         self._known, self._open = known, opened
+
+
+class _Steps(NamedTuple):
+    """A rollout's steps, taken out of it once rather than for each episode.
+
+    Attributes:
+        advantages: float64 (T, S).
+        values: float64 (T, S).
+        counted: Which of them count, bool (T, S); None where all do.
+    """
+
+    advantages: Floats
+    values: Floats
+    counted: NDArray[np.bool_] | None
+
+    @classmethod
+    def of(cls, rollout: Rollout, advantages: NDArray[np.float32], counted: NDArray[np.bool_]) -> _Steps:
+        values = rollout.values.astype(np.float64)
+        return cls(advantages.astype(np.float64), values, None if counted.all() else counted)
+
+    def cut(self, rows: slice, streams: slice) -> tuple[Floats, Floats]:
+        """Advantages and values of the steps that count in a block, step by step, as arrays of one dimension."""
+        advantages, values = self.advantages[rows, streams], self.values[rows, streams]
+        if self.counted is None:
+            return advantages.ravel(), values.ravel()
+        inside = self.counted[rows, streams]
+        return advantages[inside], values[inside]
 
 
 def _columns(rollout: Rollout) -> dict[int, slice]:
