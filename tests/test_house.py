@@ -62,7 +62,18 @@ loaded = sorted({name.partition(".")[0] for name in sys.modules})
 print(json.dumps({"effects": effects, "unchanged": before == after, "loaded": loaded}))
 """
 
-_HEAVY = {"torch", "ray", "supersuit", "matplotlib", "tensorboard", "rich", "mpe2", "pygame", "yaml", "filelock"}
+_HEAVY = {
+    "torch",
+    "ray",
+    "supersuit",
+    "matplotlib",
+    "tensorboard",
+    "rich",
+    "mpe2",
+    "pygame",
+    "yaml",
+    "filelock",
+}
 
 
 @pytest.mark.parametrize(

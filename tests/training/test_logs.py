@@ -79,9 +79,7 @@ def test_what_a_crash_made_obsolete_is_hidden(tmp_path):
             for step in (start + 120, start + 240, start + 360):
                 logs.write({"win": win}, {}, Curriculum(), step)
     expected = [(120, 0.25), (240, 0.25), (360, 0.75), (480, 0.75), (600, 0.75)]
-    assert read(run.tensorboard)["play/win"] == expected, (
-        "of the first sitting, what its checkpoint knows"
-    )
+    assert read(run.tensorboard)["play/win"] == expected, "of the first sitting, what its checkpoint knows"
 
 
 def test_a_run_writes_all_its_columns(tmp_path):
