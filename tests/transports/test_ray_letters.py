@@ -1,6 +1,7 @@
 """Letters to the actor, without Ray: whatever dies when, each is applied once, in order, or counted as lost."""
 
 import contextlib
+import inspect
 import pickle
 from collections import defaultdict
 
@@ -13,9 +14,11 @@ from macurr import StateError, TransportError, UsageError
 from macurr.messages import EnvSpec, EpisodeResult
 from macurr.persistence import load_state, save_state
 from macurr.testing import TraceCurriculum
+from macurr.transports.base import SyncedCurriculum
 from macurr.transports.encoding import encode
 from macurr.transports.ray.actor import CurriculumActor
 from macurr.transports.ray.courier import Courier
+from macurr.transports.ray.learner import CHANGES
 from macurr.transports.ray.messages import Settings
 from macurr.transports.ray.saver import Saving
 from macurr.transports.wire import pack
@@ -244,6 +247,28 @@ def test_a_letter_that_asks_for_too_much_is_refused_to_its_environment_alone(tmp
     reply = thief.bring(pack("hello", 7, EnvSpec(("agent_0",), ("agent_0",), True), 1))
     assert reply.refusals == ()
     player.play()
+
+
+def test_a_failure_over_the_tasks_of_a_worker_that_is_gone_is_told(tmp_path):
+    place = Place(tmp_path / "checkpoint", worker_timeout=10.0)
+    gone, other = Player(place, "gone"), Player(place, "other")
+    other.courier.bring(pack("learn", cloudpickle.dumps(("update_on_demand", ({"fail_on": "abort"},), {}))))
+    workers = place.actor._workers
+    workers.by_name["gone"].heard -= 11.0
+    workers._swept -= 11.0
+    failure = other.courier.bring(b"").failure
+    assert failure.name == "CurriculumError"
+    assert "boom in abort" in failure.message
+    assert gone.courier.bring(b"").failure == failure
+
+
+def test_every_call_of_the_learner_is_known_to_change_something_or_not():
+    asking = {"sample", "task_info", "distribution", "normalize", "metrics"}
+    asking |= {"get_options", "tunable_options", "check_options"}
+    own = {"close", "link_metrics", "state_dict", "load_state_dict"}
+    methods = {name for name, _ in inspect.getmembers(SyncedCurriculum, inspect.isfunction)}
+    passed_on = {name for name in vars(SyncedCurriculum) if name in methods and not name.startswith("_")}
+    assert passed_on == asking | CHANGES | own
 
 
 # --- files -------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ what came later.
 Ray is imported when a curriculum is made or connected to, not before.
 """
 
-from macurr.transports.ray.learner import RayCurriculum, get_ray_curriculum, make_ray_curriculum
+from macurr.transports.ray.learner import RayCurriculum
 from macurr.transports.ray.links import RayComponents
+from macurr.transports.ray.make import get_ray_curriculum, make_ray_curriculum
 
 __all__ = ["RayComponents", "RayCurriculum", "get_ray_curriculum", "make_ray_curriculum"]

@@ -86,7 +86,10 @@ class CurriculumActor:
         """
         letter: Letter = pickle.loads(parcel)
         with self._doing("letter of a worker"):
-            return packed(self._answer(letter))
+            try:
+                return packed(self._answer(letter))
+            except CurriculumError:  # over the tasks of a worker that is gone
+                return packed(Reply(letter.seq, 0, failure=self._failure(), closing=self._closing))
 
     def _answer(self, letter: Letter) -> Reply:
         failure = self._failure()

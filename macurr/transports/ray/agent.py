@@ -2,12 +2,11 @@
 
 Environments write frames and read tasks; only this thread calls Ray, so neither a step nor a reset does. There is
 never more than one letter under way. What is written meanwhile waits for the next one, which goes at once when an
-environment waits for its answer, or when there is enough for a message, and soon otherwise.
+environment waits for its answer, or when there is enough for a message, and otherwise soon after the last one.
 """
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import threading
 import time
@@ -15,8 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from macurr.errors import BacklogError, CurriculumLost, MacurrError, TaskTimeoutError, TransportError
 from macurr.host import Assignment, Welcome
@@ -29,7 +27,7 @@ from macurr.transports.wire import pack
 if TYPE_CHECKING:
     from macurr.transports.ray.links import RayLink
 
-__all__ = ["Agent", "agent_of", "agents"]
+__all__ = ["HEARTBEAT", "Agent"]
 
 FULL = 64 << 10
 """Bytes in a letter: up to 100 KB, Ray passes arguments on without its object store."""
@@ -41,8 +39,6 @@ LOW = 0.005
 """Seconds between two letters, if an environment has no task in stock."""
 HEARTBEAT = 1.0
 """Seconds between two letters, if there is nothing to say."""
-LAST_SECONDS = 5.0
-"""Seconds that the last letter may take when the process ends."""
 
 
 @dataclass(slots=True)
@@ -85,6 +81,7 @@ class Agent:
         self._dropped: deque[int] = deque()
         self._tokens = itertools.count(1)
         self._greetings: dict[int, Sequence[Welcome] | Failure] = {}
+        self._given_up: set[int] = set()
         self._visitors = 0
         self._broken: Failure | None = None
         self._failed = self._closing = False
@@ -102,7 +99,11 @@ class Agent:
         """
         token = next(self._tokens)
         self._write(pack("hello", token, spec, count))
-        self._wait_for(lambda: token in self._greetings, TaskTimeoutError, "the curriculum's welcome")
+        try:
+            self._wait_for(lambda: token in self._greetings, TaskTimeoutError, "the curriculum's welcome")
+        except TaskTimeoutError:
+            self._given_up.add(token)
+            raise
         welcome = self._greetings.pop(token)
         if isinstance(welcome, Failure):
             welcome.throw()
@@ -127,7 +128,8 @@ class Agent:
         """End a `visit`: with no environment left, the thread ends."""
         with self._turn:
             self._visitors -= 1
-            self._hurry(0.0)
+            if not self._visitors and not self._links:
+                self._turn.notify_all()
 
     def send(self, link: RayLink, frame: bytes, updates: int) -> None:
         """Write updates; waits while too many of this environment are not yet applied.
@@ -135,18 +137,13 @@ class Agent:
         Raises:
             BacklogError: there was no room for them in time.
         """
-        if (
-            link.under_way >= self.settings.maxsize
-            or self._bytes > ROOM
-            or self._courier.kept_bytes > 4 * KEEP
-        ):
+        if not self._has_room(link):
             self._wait_for(lambda: self._has_room(link), BacklogError, "updates to be applied", link)
-        link.under_way += updates
-        self._write(frame, link.env_id, updates, within=SOON)
+        self._write(frame, link, updates, within=SOON)
 
     def ask(self, link: RayLink, frame: bytes, *, now: bool) -> None:
         """Write a request for tasks."""
-        self._write(frame, link.env_id, within=0.0 if now else SOON if link.tasks else LOW)
+        self._write(frame, link, within=0.0 if now else SOON if link.tasks else LOW)
 
     def run_low(self) -> None:
         """Note that an environment has begun the last task of its stock."""
@@ -161,7 +158,8 @@ class Agent:
             TaskTimeoutError: none came in time.
         """
         with self._turn:
-            self._hurry(0.0)
+            if self._box.frames:
+                self._hurry(0.0)
         self._wait_for(lambda: bool(link.tasks), TaskTimeoutError, "a task", link)
 
     def part(self, env_id: int) -> None:
@@ -193,10 +191,14 @@ class Agent:
             self._turn.notify_all()
         self.join(seconds)
 
-    def _write(self, frame: bytes, env_id: int = -1, updates: int = 0, within: float = 0.0) -> None:
+    def _write(
+        self, frame: bytes, link: RayLink | None = None, updates: int = 0, within: float = 0.0
+    ) -> None:
         with self._turn:
             self._check()
-            self._put(frame, env_id, updates)
+            if link is not None:
+                link.under_way += updates
+            self._put(frame, -1 if link is None else link.env_id, updates)
             if self._bytes >= FULL:
                 within = 0.0
             self._hurry(within)
@@ -308,12 +310,20 @@ class Agent:
             for env_id, *assignment in reply.answers.tasks:
                 if (link := self._links.get(env_id)) is not None:
                     link.tasks.append(Assignment(*assignment))
-            self._greetings.update(reply.answers.welcomes)
+            for token, welcomes in reply.answers.welcomes:
+                self._welcome(token, welcomes)
             for who, failure in reply.refusals:
                 self._refuse(who, failure)
             if reply.failure is not None:
                 self._break(reply.failure)
             self._turn.notify_all()
+
+    def _welcome(self, token: int, welcomes: Sequence[Welcome]) -> None:
+        if token not in self._given_up:
+            self._greetings[token] = welcomes
+            return
+        for env_id, _ in welcomes:  # too late: nobody waits for them any more
+            self._put(pack("leave", env_id), env_id, 0)
 
     def _refuse(self, who: int, failure: Failure) -> None:
         if who < 0:
@@ -334,46 +344,3 @@ class Agent:
         with self._turn:
             self._broken, self._failed = failure, True
             self._turn.notify_all()
-
-
-_agents: dict[tuple[str, str | None, str | None], Agent] = {}
-_lock = threading.Lock()
-
-
-def agent_of(ray: Any, name: str, namespace: str | None, worker: str | None = None) -> Agent:
-    """This process's agent for a curriculum, with a visit begun: call its `leave`.
-
-    Args:
-        ray: The package, connected.
-        name: The actor's name.
-        namespace: Its namespace.
-        worker: Which of the agents; None for the one that all environments share.
-
-    Raises:
-        CurriculumLost: there is no such curriculum.
-    """
-    with _lock:
-        _end_at_exit()
-        key = (name, namespace, worker)
-        agent = _agents.get(key)
-        while agent is None or not agent.visit():
-            if agent is not None:
-                agent.join(agent.settings.timeout)
-            agent = _agents[key] = Agent(ActorPort(ray, name, namespace), worker)
-        return agent
-
-
-def agents(name: str, namespace: str | None) -> list[Agent]:
-    """This process's agents for a curriculum."""
-    return [agent for key, agent in list(_agents.items()) if key[:2] == (name, namespace)]
-
-
-@cache
-def _end_at_exit() -> None:
-    """At exit, deliver what was written. Registered late, so that it comes before Ray's own ending."""
-    atexit.register(_finish_all)
-
-
-def _finish_all() -> None:
-    for agent in list(_agents.values()):
-        agent.finish(LAST_SECONDS)

@@ -10,8 +10,9 @@ from macurr.errors import TransportError
 from macurr.host import Assignment
 from macurr.messages import EnvSpec, Update
 from macurr.transports.encoding import encode
-from macurr.transports.ray.agent import Agent, agent_of
+from macurr.transports.ray.agent import Agent
 from macurr.transports.ray.engine import connected_ray, forked, load_ray
+from macurr.transports.ray.registry import agent_of
 from macurr.transports.wire import not_sent, pack
 
 __all__ = ["RayComponents", "RayLink"]
