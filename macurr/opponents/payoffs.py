@@ -105,14 +105,14 @@ class Payoffs:
         sign = int(outcome > 0) - int(outcome < 0)
         i, j = self._slot(row), self._slot(column)
         oldest = self._push(i, j, sign)
-        self._count(i, j, sign, oldest)
-        self._count(j, i, -sign, None if oldest is None else -oldest)
+        for_row = self._count(i, j, sign, oldest)
+        for_column = self._count(j, i, -sign, None if oldest is None else -oldest)
         if self._latest is not None:
             player, rates = self._latest
             if player == row:
-                rates[column] = self._rate(i, j)
+                rates[column] = for_row.win_rate
             elif player == column:
-                rates[row] = self._rate(j, i)
+                rates[row] = for_column.win_rate
 
     def forget(self, key: PlayerKey) -> None:
         """Drop all results of a player, of a snapshot that has left the pool, say; unknown players are fine."""
@@ -296,13 +296,16 @@ class Payoffs:
             row = self._rows[slot] = grown
         return row
 
-    def _count(self, slot: int, column: int, sign: int, oldest: int | None) -> None:
+    def _count(self, slot: int, column: int, sign: int, oldest: int | None) -> Counts:
         row = self._room(slot, column)
-        row[:, column] *= self.decay
-        row[1 - sign, column] += 1.0
+        counts = [
+            count * self.decay for count in row[:, column].tolist()
+        ]  # quicker than NumPy for three numbers
+        counts[1 - sign] += 1.0
         if oldest is not None and self.window is not None:
-            left = row[1 - oldest, column] - self.decay**self.window
-            row[1 - oldest, column] = max(0.0, left)
+            counts[1 - oldest] = max(0.0, counts[1 - oldest] - self.decay**self.window)
+        row[0, column], row[1, column], row[2, column] = counts
+        return Counts(*counts)
 
     def _push(self, i: int, j: int, sign: int) -> int | None:
         """Remember the latest results; returns the one that leaves the window, from the side of `i`."""
@@ -326,10 +329,6 @@ class Payoffs:
         if self.window is not None:
             flip = 1 if i < j else -1
             self._recent[min(i, j), max(i, j)] = deque((flip * r for r in results), maxlen=self.window)
-
-    def _rate(self, i: int, j: int) -> float:
-        """The win rate of a pair that has met."""
-        return Counts(*self._rows[i][:, j].tolist()).win_rate
 
     def _columns(self, row: PlayerKey, columns: Sequence[PlayerKey]) -> NDArray[np.float64]:
         """Wins, draws and losses of a player against each of `columns`, shape (3, len(columns))."""

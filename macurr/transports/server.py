@@ -40,10 +40,10 @@ LOOK_SECONDS = 0.001
 """How long updates may be applied without a look at the sockets, which takes a system call."""
 NAP_SECONDS = 0.01
 """How long results gather while nobody waits: each wake-up takes the interpreter from the learner, and cold caches."""
-AWAKE_SECONDS = 1.0
+AWAKE_SECONDS = 0.25
 """How long every message is read at once, after one that somebody waits for."""
-PATIENT_SECONDS = 0.001
-"""An environment that has waited longer for a task from its stock needs its tasks sooner."""
+PATIENT_SECONDS = 0.003
+"""An environment that has waited longer for a task from its stock needs its tasks sooner; less is a busy machine."""
 
 _logger = logging.getLogger("macurr")
 _servers: weakref.WeakSet[CurriculumServer] = weakref.WeakSet()

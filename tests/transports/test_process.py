@@ -292,6 +292,7 @@ class _Naps:
         self.taken, self.over = 0, threading.Event()
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=self._sleep)
         monkeypatch.setattr(server, "time", clock)
+        monkeypatch.setattr(server, "AWAKE_SECONDS", 3600.0)
 
     def _sleep(self, seconds):
         self.taken += 1
