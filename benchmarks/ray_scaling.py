@@ -277,7 +277,7 @@ def main() -> None:
     )
     parser.add_argument("--smoke", action="store_true", help="a few seconds' worth, to see that it runs")
     smoke = parser.parse_args().smoke
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:
         env_side(smoke)
         rates(smoke)

@@ -378,7 +378,7 @@ from macurr import CurriculumLost, make_ray_curriculum
 from macurr.testing import ProbeEnv, TraceCurriculum
 from macurr.wrappers import RaySyncWrapper
 
-ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False)
+ray.init("local", num_cpus=1, log_to_driver=False, include_dashboard=False)
 synced = make_ray_curriculum(TraceCurriculum())
 env = RaySyncWrapper(ProbeEnv(length=1))
 env.reset()
