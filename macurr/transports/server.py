@@ -11,12 +11,8 @@ tells everybody.
 from __future__ import annotations
 
 import contextlib
-import hmac
 import logging
 import os
-import secrets
-import selectors
-import socket
 import threading
 import time
 import traceback
@@ -26,16 +22,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from typing_extensions import override
+
 from macurr.errors import CurriculumError, MacurrError, TransportError
 from macurr.host import CurriculumHost
 from macurr.messages import EnvSpec
+from macurr.transports.connections import Connections, Peer
 from macurr.transports.encoding import decode
-from macurr.transports.wire import CHALLENGE, CHUNK, DIGEST, FrameReader, forget, listen, pack, proof
+from macurr.transports.wire import CHUNK, pack
 
 __all__ = ["CurriculumServer"]
 
-HANDSHAKE_SECONDS = 5.0
-"""How long a peer may take to introduce itself."""
 LOOK_SECONDS = 0.001
 """How long updates may be applied without a look at the sockets, which takes a system call."""
 NAP_SECONDS = 0.01
@@ -49,49 +46,7 @@ _logger = logging.getLogger("macurr")
 _servers: weakref.WeakSet[CurriculumServer] = weakref.WeakSet()
 
 
-class _Peer:
-    """A connection: first a stranger, then an environment."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.reader = FrameReader()
-        self.outbox = bytearray()
-        self.challenge = secrets.token_bytes(CHALLENGE)
-        self.greeting = b""
-        self.deadline = time.monotonic() + HANDSHAKE_SECONDS
-        self.trusted = False
-        self.told = False
-        self.blocked = False
-        self.env_ids: list[int] = []
-        self.applied = 0
-
-    def send(self, data: bytes) -> None:
-        """Send as much of some more data as the socket takes now; the rest waits in the outbox."""
-        sent = 0
-        if data and not self.outbox:  # nearly always, and it all fits
-            try:
-                sent = self.sock.send(data)
-            except BlockingIOError:
-                pass
-            except OSError:
-                return
-            if sent == len(data):
-                return
-        self.outbox += data[sent:]
-        self.flush()
-
-    def flush(self) -> None:
-        """Send as much of the outbox as the socket takes now. A peer that is gone shows as end-of-file later."""
-        try:
-            while self.outbox:
-                del self.outbox[: self.sock.send(self.outbox)]
-        except BlockingIOError:
-            return
-        except OSError:
-            self.outbox.clear()
-
-
-class CurriculumServer:
+class CurriculumServer(Connections):
     """Serves a host to environments in other processes.
 
     Args:
@@ -101,21 +56,13 @@ class CurriculumServer:
     """
 
     def __init__(self, host: CurriculumHost, window: int, patience: float) -> None:
+        super().__init__()
         self._host = host
         self._call_patience = patience
         self._busy: tuple[str, float] | None = None
-        self._lock = threading.RLock()  # held while peers are touched, never while the curriculum works
         self._ended = threading.Event()
         self._ack_every = max(1, window // 2)
-        self._listener, self.address = listen()
-        self._listener.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._waker, self._bell = socket.socketpair()
-        self._selector.register(self._bell, selectors.EVENT_READ)
-        self._peers: set[_Peer] = set()
-        self._strangers: set[_Peer] = set()
-        self._queue: deque[tuple[_Peer, str, Callable[[], object]]] = deque()
+        self._queue: deque[tuple[Peer, str, Callable[[], object]]] = deque()
         self._looked = 0.0
         self._hurry()
         self._stopping = False
@@ -160,9 +107,7 @@ class CurriculumServer:
     def drop_in_child(self) -> None:
         """Close this process's copies of the sockets: a forked child must not keep the connections alive."""
         self._stopping = True
-        for sock in [self._listener, self._waker, self._bell, *(peer.sock for peer in self._peers)]:
-            sock.close()
-        self._selector.close()
+        self._close()
 
     # The thread
 
@@ -209,16 +154,11 @@ class CurriculumServer:
             if key.data is not None:
                 self._attend(key.data, events)
             elif key.fileobj is self._listener:
+                self._hurry()
                 self._accept()
             else:
                 self._bell.recv(CHUNK)
         self._looked = time.monotonic()
-
-    def _attend(self, peer: _Peer, events: int) -> None:
-        if events & selectors.EVENT_WRITE:
-            self._send(peer, b"")
-        if events & selectors.EVENT_READ:
-            self._read(peer)
 
     def _drain(self) -> None:
         """Take in what is already on the sockets, then apply it all."""
@@ -228,109 +168,10 @@ class CurriculumServer:
         while self._queue:
             self._do(*self._queue.popleft())
 
-    def _patience(self) -> float | None:
-        if not self._strangers:
-            return None
-        return max(0.0, min(peer.deadline for peer in self._strangers) - time.monotonic())
-
-    def _dismiss(self) -> None:
-        now = time.monotonic()
-        for peer in [peer for peer in self._strangers if now > peer.deadline]:
-            self._drop(peer)
-
-    # Connections
-
-    def _accept(self) -> None:
-        self._hurry()
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:  # the peer was gone before it was let in, or this process is out of descriptors
-            _logger.warning("An environment could not be let in.", exc_info=True)
-            return
-        sock.setblocking(False)
-        if sock.family == socket.AF_INET:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer = _Peer(sock)
-        with self._lock:
-            self._peers.add(peer)
-            self._strangers.add(peer)
-            self._selector.register(sock, selectors.EVENT_READ, peer)
-        self._send(peer, peer.challenge)
-
-    def _read(self, peer: _Peer) -> bool:
-        """Read once from a peer; returns whether there was anything."""
-        try:
-            data = peer.sock.recv(CHUNK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._drop(peer)
-            return False
-        try:
-            self._take(peer, data)
-        except Exception as error:  # whatever a damaged or foreign stream makes the unpickler raise
-            _logger.warning("A peer that does not speak macurr's protocol was dropped: %r", error)
-            self._drop(peer)
-        return True
-
-    def _take(self, peer: _Peer, data: bytes) -> None:
-        if not peer.trusted:
-            peer.greeting += data
-            if len(peer.greeting) < DIGEST + CHALLENGE:
-                return
-            data = peer.greeting[DIGEST + CHALLENGE :]
-            self._verify(peer)
-        for frame in peer.reader.feed(data):
-            self._route(peer, *frame)
-
-    def _verify(self, peer: _Peer) -> None:
-        key = self.address.key
-        given, challenge = peer.greeting[:DIGEST], peer.greeting[DIGEST : DIGEST + CHALLENGE]
-        if not hmac.compare_digest(given, proof(key, b"env", peer.challenge)):
-            raise TransportError("The peer does not hold this curriculum's key.")
-        peer.trusted = True
-        self._strangers.discard(peer)
-        self._send(peer, proof(key, b"host", challenge))
-
-    def _send(self, peer: _Peer, data: bytes) -> None:
-        """Send without waiting; what the socket does not take now follows when it can."""
-        with self._lock:
-            if peer not in self._peers:
-                return
-            peer.send(data)
-            blocked = bool(peer.outbox)
-            if blocked != peer.blocked:
-                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
-                self._selector.modify(peer.sock, wanted, peer)
-                peer.blocked = blocked
-
-    def _drop(self, peer: _Peer) -> None:
-        with self._lock:
-            if peer not in self._peers:
-                return
-            self._peers.discard(peer)
-            self._strangers.discard(peer)
-            self._selector.unregister(peer.sock)
-            peer.sock.close()
-        if peer.reader.torn:
-            self._host.counters.lost_frames += 1
-            _logger.warning("Environments %s broke off in the middle of a message; it is lost.", peer.env_ids)
-        for env_id in peer.env_ids:
-            # Behind the updates of this environment that are still waiting.
-            self._queue.append((peer, "departure", partial(self._host.disconnect, env_id)))
-
-    def _shut(self) -> None:
-        for sock in [self._listener, self._waker, self._bell, *(peer.sock for peer in self._peers)]:
-            sock.close()
-        self._peers.clear()
-        self._selector.close()
-        forget(self.address)
-
     # Frames
 
-    def _route(self, peer: _Peer, kind: str, *parts: Any) -> None:
+    @override
+    def _route(self, peer: Peer, kind: str, *parts: Any) -> None:
         if kind == "updates":
             self._take_updates(peer, *parts)
             return
@@ -345,7 +186,7 @@ class CurriculumServer:
             raise TransportError(f"Unknown message {kind!r}.")
 
     def _take_updates(
-        self, peer: _Peer, env_id: int, wait: float | None, want: int, *encoded: tuple[Any, ...]
+        self, peer: Peer, env_id: int, wait: float | None, want: int, *encoded: tuple[Any, ...]
     ) -> None:
         if not want or (wait is not None and wait > PATIENT_SECONDS):
             self._hurry()
@@ -360,7 +201,16 @@ class CurriculumServer:
         elif want:
             self._do(peer, "request for tasks", draw)
 
-    def _do(self, peer: _Peer, what: str, work: Callable[[], object]) -> None:
+    @override
+    def _left(self, peer: Peer) -> None:
+        if peer.reader.torn:
+            self._host.counters.lost_frames += 1
+            _logger.warning("Environments %s broke off in the middle of a message; it is lost.", peer.env_ids)
+        for env_id in peer.env_ids:
+            # Behind the updates of this environment that are still waiting.
+            self._queue.append((peer, "departure", partial(self._host.disconnect, env_id)))
+
+    def _do(self, peer: Peer, what: str, work: Callable[[], object]) -> None:
         """Do one piece of work for a peer. What it raises goes to the environments, never into the thread."""
         self._busy = (what, time.monotonic())
         try:
@@ -370,7 +220,7 @@ class CurriculumServer:
         finally:
             self._busy = None
 
-    def _tell_failure(self, peer: _Peer | None, error: MacurrError) -> None:
+    def _tell_failure(self, peer: Peer | None, error: MacurrError) -> None:
         """Tell one peer what went wrong for it, or everybody that the curriculum has failed."""
         failure = self._host.failure
         trace = "".join(traceback.format_exception(error if failure is None else failure))
@@ -383,7 +233,7 @@ class CurriculumServer:
                     other.told = True
                     self._send(other, frame)
 
-    def _hello(self, peer: _Peer, spec: Any, count: int) -> None:
+    def _hello(self, peer: Peer, spec: Any, count: int) -> None:
         if not isinstance(spec, EnvSpec):
             raise TransportError(
                 f"An environment introduces itself by an EnvSpec; got a {type(spec).__name__}."
@@ -395,25 +245,25 @@ class CurriculumServer:
             welcomes.append(tuple(welcome))
         self._send(peer, pack("welcome", welcomes))
 
-    def _draw(self, peer: _Peer, env_id: int, k: int, start: bool, wait: float | None) -> None:
+    def _draw(self, peer: Peer, env_id: int, k: int, start: bool, wait: float | None) -> None:
         self._check_owner(peer, env_id)
         if wait is not None:
             self._host.start(env_id, wait)
         for assignment in self._host.draw(env_id, k, start=start):
             self._send(peer, pack("task", env_id, *assignment))
 
-    def _start(self, peer: _Peer, env_id: int, wait: float) -> None:
+    def _start(self, peer: Peer, env_id: int, wait: float) -> None:
         self._check_owner(peer, env_id)
         self._host.start(env_id, wait)
 
-    def _apply(self, peer: _Peer, update: Any) -> None:
+    def _apply(self, peer: Peer, update: Any) -> None:
         self._check_owner(peer, getattr(update, "env_id", None))
         self._host.apply(update)
         peer.applied += 1
         if peer.applied % self._ack_every == 0:
             self._send(peer, pack("applied", peer.applied))
 
-    def _check_owner(self, peer: _Peer, env_id: Any) -> None:
+    def _check_owner(self, peer: Peer, env_id: Any) -> None:
         if env_id not in peer.env_ids:
             raise TransportError(f"This connection is of the environments {peer.env_ids}, not of {env_id}.")
 

@@ -25,7 +25,7 @@ from macurr import (
 from macurr.curricula import DomainRandomization
 from macurr.messages import EnvSpec, EpisodeAborted, EpisodeResult, TaskProgress
 from macurr.testing import ProbeEnv, TraceCurriculum, random_episode
-from macurr.transports import server as server_module
+from macurr.transports import connections
 from macurr.transports.process import ProcessComponents
 from macurr.transports.wire import CHALLENGE, DIGEST, Address, pack, proof
 from macurr.wrappers import PettingZooSyncWrapper
@@ -315,7 +315,7 @@ def test_a_false_curriculum_is_refused_and_never_believed(tmp_path, monkeypatch)
 
 @pytest.mark.timeout(60)
 def test_a_silent_peer_is_cut_off_and_holds_nobody_up(served, monkeypatch):
-    monkeypatch.setattr(server_module, "HANDSHAKE_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "HANDSHAKE_SECONDS", 0.2)
     silent, slow = stranger(served), stranger(served)
     slow.sendall(b"half a proof")
     assert serves(served)
