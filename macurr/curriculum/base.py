@@ -10,25 +10,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
+from macurr.curriculum.registering import Registering
+from macurr.curriculum.states import State, check_state
 from macurr.errors import StateError, TaskError, UsageError
-from macurr.messages import EnvSpec, StepBatch
+from macurr.messages import StepBatch
 from macurr.options import Changeable
 from macurr.scalars import write_scalars
 from macurr.seeding import check_generator_state, generator_state, load_generator_state
 from macurr.spaces import TaskSpace
 from macurr.statistics import StatRecorder
 
-__all__ = ["Curriculum", "CurriculumWrapper"]
-
-State = dict[str, Any]
-"""A nest of dicts with string keys, lists, numbers, strings, booleans, None and NumPy arrays."""
+__all__ = ["Curriculum"]
 
 _logger = logging.getLogger("macurr")
 
 
-class Curriculum(Changeable, ABC):
+class Curriculum(Changeable, Registering, ABC):
     """Decides what the next episode is about.
 
     Subclasses define `sample(k)`, or `_sample(k)` to keep `random_start_tasks` working, and whichever `update_*`
@@ -49,9 +47,6 @@ class Curriculum(Changeable, ABC):
     Raises:
         UsageError: `task_space` is no task space, or `random_start_tasks` is negative.
     """
-
-    single_agent: bool = False
-    """Whether updates must be one agent's plain values rather than mappings by agent."""
 
     def __init__(
         self,
@@ -75,7 +70,7 @@ class Curriculum(Changeable, ABC):
         self.random_start_tasks = random_start_tasks
         self._started = 0
         self._options_before = {}
-        self._env_ids: set[int] = set()
+        self._env_ids = set()
         self._any_env = False
 
     # What to send
@@ -89,40 +84,6 @@ class Curriculum(Changeable, ABC):
     def step_fields(self) -> frozenset[str]:
         """Which of "rewards", "dones", "observations", "infos" and "progress" steps must hold."""
         return frozenset({"rewards", "dones"}) if self.requires_step_updates else frozenset()
-
-    def register_env(self, env_id: int, spec: EnvSpec) -> None:
-        """Learn who plays in an environment. Called once for each environment, before its first task.
-
-        Raises:
-            UsageError: a single-agent curriculum meets a multi-agent environment.
-        """
-        if self.single_agent and not spec.single_agent:
-            raise UsageError(
-                f"{type(self).__name__} learns from one agent's rewards, but environment {env_id} has agents "
-                f"{list(spec.possible_agents)}. Wrap the curriculum in MultiagentSharedCurriculumWrapper (all "
-                "agents teach one curriculum), MultiagentIndependentCurriculumWrapper (one for each agent) or "
-                "DualCurriculumWrapper (opponent and level)."
-            )
-        self._env_ids.add(env_id)
-        self._any_env = True
-
-    def unregister_env(self, env_id: int) -> None:
-        """Forget an environment that has disconnected; its unfinished episode ends without a result."""
-        self._env_ids.discard(env_id)
-
-    def check_env(self, env_id: int | None) -> None:
-        """Refuse an update from an environment that is not registered.
-
-        A curriculum that is driven by hand, without any environment registered, takes every id.
-
-        Raises:
-            UsageError: other environments are registered, and this one is not.
-        """
-        if self._any_env and env_id is not None and env_id not in self._env_ids:
-            raise UsageError(
-                f"Environment {env_id} is not registered with {type(self).__name__} (registered: "
-                f"{sorted(self._env_ids)}). Call register_env first, or leave env_id out."
-            )
 
     # Tasks
 
@@ -328,128 +289,3 @@ class Curriculum(Changeable, ABC):
         self._load_options(options, state)
         load_generator_state(self.rng, state["rng"])
         self._started = started
-
-
-class CurriculumWrapper(Curriculum):
-    """A curriculum around another one. Everything is passed on; subclasses change what they are about.
-
-    Args:
-        curriculum: The curriculum to wrap.
-        task_space: The tasks of the wrapper, where they differ.
-
-    Raises:
-        UsageError: `curriculum` is no curriculum.
-    """
-
-    def __init__(self, curriculum: Curriculum, task_space: TaskSpace | None = None) -> None:
-        if not isinstance(curriculum, Curriculum):
-            raise UsageError(f"{type(self).__name__} wraps a Curriculum; got {curriculum!r}.")
-        super().__init__(curriculum.task_space if task_space is None else task_space)
-        self.curriculum = curriculum
-        self.rng = curriculum.rng
-        self.task_names = curriculum.task_names
-        self.stats = curriculum.stats
-        self.single_agent = curriculum.single_agent
-
-    @override
-    @property
-    def requires_step_updates(self) -> bool:
-        return self.curriculum.requires_step_updates
-
-    @override
-    @property
-    def step_fields(self) -> frozenset[str]:
-        return self.curriculum.step_fields
-
-    @override
-    def register_env(self, env_id: int, spec: EnvSpec) -> None:
-        self.curriculum.register_env(env_id, spec)
-
-    @override
-    def unregister_env(self, env_id: int) -> None:
-        self.curriculum.unregister_env(env_id)
-
-    @override
-    def sample(self, k: int = 1) -> list[Any]:
-        return self.curriculum.sample(k)
-
-    @override
-    def task_info(self, task: Any) -> Mapping[str, float]:
-        return self.curriculum.task_info(task)
-
-    @override
-    def distribution(self) -> NDArray[np.float64] | None:
-        return self.curriculum.distribution()
-
-    @override
-    def update_on_step(self, *args: Any, **kwargs: Any) -> None:
-        self.curriculum.update_on_step(*args, **kwargs)
-
-    @override
-    def update_on_step_batch(self, batch: StepBatch) -> None:
-        self.curriculum.update_on_step_batch(batch)
-
-    @override
-    def update_on_episode(self, *args: Any, **kwargs: Any) -> None:
-        self.curriculum.update_on_episode(*args, **kwargs)
-
-    @override
-    def update_on_abort(self, task: Any, env_id: int | None = None) -> None:
-        self.curriculum.update_on_abort(task, env_id)
-
-    @override
-    def update_task_progress(self, task: Any, progress: Any, env_id: int | None = None) -> None:
-        self.curriculum.update_task_progress(task, progress, env_id)
-
-    @override
-    def update_on_demand(self, metrics: Mapping[str, Any]) -> None:
-        self.curriculum.update_on_demand(metrics)
-
-    @override
-    def get_options(self) -> dict[str, Any]:
-        return self.curriculum.get_options()
-
-    @override
-    def tunable_options(self) -> dict[str, tuple[float, float]]:
-        return self.curriculum.tunable_options()
-
-    @override
-    def check_options(self, **options: Any) -> None:
-        self.curriculum.check_options(**options)
-
-    @override
-    def set_options(self, **options: Any) -> None:
-        self.curriculum.set_options(**options)
-
-    @override
-    def normalize(self, reward: float, task: Any) -> float:
-        return self.curriculum.normalize(reward, task)
-
-    @override
-    def metrics(self) -> dict[str, float]:
-        return self.curriculum.metrics()
-
-    @override
-    def state_dict(self) -> State:
-        return {"type": type(self).__name__, "curriculum": self.curriculum.state_dict()}
-
-    @override
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_state(state, type(self).__name__, {"curriculum"})
-        self.curriculum.load_state_dict(state["curriculum"])
-
-
-def check_state(state: Mapping[str, Any], type_name: str, keys: set[str]) -> None:
-    """Check that a state was made by `type_name` and holds `keys`, before anything is written.
-
-    Raises:
-        StateError: it was not, or it does not.
-    """
-    if not isinstance(state, Mapping) or state.get("type") != type_name:
-        found = state.get("type") if isinstance(state, Mapping) else type(state).__name__
-        raise StateError(f"This state belongs to {found}; {type_name} needs one of its own kind.")
-    missing = sorted(keys - set(state))
-    if missing:
-        raise StateError(
-            f"The state of {type_name} lacks {missing}. It was saved by another version or cut short."
-        )
