@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from macurr.errors import ConfigError
 from macurr.persistence import write_atomically
@@ -135,41 +135,57 @@ def compare(
     count = checked_workers(workers, runs)
     stage = Stage.of(runs, own.config.evaluation.seeds if levels is None else levels, env, env_args)
     check_players(players, stage.layout, stage.source.path)
-    together = own.config.opponents == "none" or len(stage.sides) < 2
-    if together:
-        returns = play_together(players, stage, workers=count, seed=seed, on_progress=on_progress)
-        teams = tuple(team_of(p.name, p.steps, part) for p, part in zip(players, returns, strict=True))
-        result = _result(own, players, stage, seed, teams=teams)
-    else:
-        pairs = [(0, i) for i in range(1, len(players))]
-        played = play(players, pairs, stage, workers=count, seed=seed, on_progress=on_progress)
-        rows = tuple(row_of(p.name, p.steps, part) for p, part in zip(players[1:], played, strict=True))
-        result = _result(own, players, stage, seed, rows=rows)
+    games = _Games(players, stage, count, seed, on_progress)
+    result = _result(own, games)
     write_atomically(target, result.to_json().encode())
     return result
 
 
-def _result(
-    own: OpenRun,
-    players: Sequence[Player],
-    stage: Stage,
-    seed: int,
-    rows: tuple[Row, ...] = (),
-    teams: tuple[Team, ...] = (),
-) -> Comparison:
+class _Games(NamedTuple):
+    """Who plays whom, where and how; the first player is the one that is compared."""
+
+    players: Sequence[Player]
+    stage: Stage
+    workers: int
+    seed: int
+    on_progress: Progress | None
+
+    def teams(self) -> tuple[Team, ...]:
+        """Every player as all agents."""
+        returns = play_together(
+            self.players, self.stage, workers=self.workers, seed=self.seed, on_progress=self.on_progress
+        )
+        return tuple(team_of(p.name, p.steps, part) for p, part in zip(self.players, returns, strict=True))
+
+    def rows(self) -> tuple[Row, ...]:
+        """The first against each other one."""
+        played = play(
+            self.players,
+            [(0, i) for i in range(1, len(self.players))],
+            self.stage,
+            workers=self.workers,
+            seed=self.seed,
+            on_progress=self.on_progress,
+        )
+        return tuple(row_of(p.name, p.steps, part) for p, part in zip(self.players[1:], played, strict=True))
+
+
+def _result(own: OpenRun, games: _Games) -> Comparison:
+    players, stage = games.players, games.stage
+    together = own.config.opponents == "none" or len(stage.sides) < 2
     return Comparison(
         run=str(own.directory.path),
         player=players[0].name,
         steps=players[0].steps,
         env=stage.source.path,
         env_args=dict(stage.source.args),
-        agents=stage.layout.agents if teams else stage.seats,
+        agents=stage.layout.agents if together else stage.seats,
         levels=stage.levels,
         held_out=stage.held_out,
         described=stage.described,
-        seed=seed,
-        rows=rows,
-        teams=teams,
+        seed=games.seed,
+        rows=() if together else games.rows(),
+        teams=games.teams() if together else (),
     )
 
 

@@ -80,33 +80,42 @@ def make_ray_curriculum(
         path = os.path.abspath(os.fspath(checkpoint))
         saving = Saving(path, checkpoint_every, checkpoint_seconds, uuid.uuid4().hex, resume)
     settings = Settings(timeout, maxsize, worker_timeout, saving is not None)
-    context = ray.get_runtime_context()
     options = {
         "name": actor_name,
         "namespace": namespace,
-        "num_cpus": 0,
-        "max_restarts": 0 if saving is None else -1,
-        "max_task_retries": 0,  # letters have numbers; Ray's own retries know nothing of them
         "lifetime": "detached" if detached else None,
-        "enable_task_events": False,  # a quarter of a call's cost; nobody looks at single letters
         **(actor_options or {}),
     }
-    actor = ray.remote(concurrency_groups={WATCH: WATCHERS})(ServedActor).options(**options)
-    try:
-        handle = actor.remote(_parcel(curriculum), max_envs, settings, saving)
-    except ValueError as error:
-        if "taken" not in str(error):
-            raise UsageError(f"Ray does not make an actor with the options {options}: {error}") from error
-        raise UsageError(
-            f"The name {actor_name!r} is taken in Ray's namespace {namespace or context.namespace!r}: {error}. Close "
-            "the other curriculum, or pass another actor_name."
-        ) from error
-    port = ActorPort(ray, actor_name, namespace, handle)
+    port = ActorPort(
+        ray, actor_name, namespace, _started(ray, options, _parcel(curriculum), max_envs, settings, saving)
+    )
     try:
         return RayCurriculum(port, RayComponents(actor_name, namespace).resolved())
     except BaseException:
         end_actor(port)
         raise
+
+
+def _started(ray: Any, options: Mapping[str, Any], parcel: bytes, *arguments: Any) -> Any:
+    """The handle of a new actor; the last of the arguments says how it saves itself, if it does."""
+    options = {
+        "num_cpus": 0,
+        "max_restarts": 0 if arguments[-1] is None else -1,
+        "max_task_retries": 0,  # letters have numbers; Ray's own retries know nothing of them
+        "enable_task_events": False,  # a quarter of a call's cost; nobody looks at single letters
+        **options,
+    }
+    actor = ray.remote(concurrency_groups={WATCH: WATCHERS})(ServedActor).options(**options)
+    try:
+        return actor.remote(parcel, *arguments)
+    except ValueError as error:
+        if "taken" not in str(error):
+            raise UsageError(f"Ray does not make an actor with the options {options}: {error}") from error
+        where = options["namespace"] or ray.get_runtime_context().namespace
+        raise UsageError(
+            f"The name {options['name']!r} is taken in Ray's namespace {where!r}: {error}. Close the other curriculum, "
+            "or pass another actor_name."
+        ) from error
 
 
 def get_ray_curriculum(actor_name: str = "curriculum", *, namespace: str | None = None) -> RayCurriculum:
