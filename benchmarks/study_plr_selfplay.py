@@ -131,7 +131,8 @@ def trained(
         )
         result = train(config)
         pool = AgentPool(result.run.snapshots, create=False)
-        policy = {name: np.array(array) for name, array in pool.get(pool.latest).items()}
+        # A snapshot holds all policies of a run; here there is one.
+        policy = {name.removeprefix("policy_0."): np.array(a) for name, a in pool.get(pool.latest).items()}
         seen = result.status
     return policy, {"steps": seen.steps, "seconds": round(seen.seconds, 1), "levels_seen": seen.levels_seen}
 

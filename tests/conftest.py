@@ -15,6 +15,11 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"
 os.environ["SDL_VIDEODRIVER"] = "dummy"
 
+# Some tests interrupt programs. A shell that starts the tests in the background has SIGINT ignored, which every process
+# would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 import hypothesis
 import numpy as np
 import pytest

@@ -36,6 +36,11 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._free_at = 0.0
 
+    @property
+    def empty(self) -> bool:
+        """Whether no state was captured or loaded yet."""
+        return self._state is None
+
     def loaded(self, state: Mapping[str, Any]) -> None:
         """Note that the run goes on from a state."""
         self._state, self._written = dict(state), True

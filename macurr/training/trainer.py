@@ -259,8 +259,10 @@ class Trainer:
         """Let the learner finish what it is at, and keep what was reached where that is a whole state."""
         for report in loop.close():
             self._take(report, session, board)
-        # A run that repeats exactly goes on from between two updates; the others drop what is being collected.
-        whole = self._between if self._exact else loop.settled and not self._taking
+        # A run that repeats exactly goes on from between two updates; the others drop what is being collected. In the
+        # middle of the first one's records there is nothing better than what there is.
+        taken = not self._taking or self._checkpoints.empty
+        whole = self._between if self._exact else loop.settled and taken
         if self.records.update and whole:
             self._checkpoints.capture(lambda: self._capture(session))
 
