@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from macurr.errors import ConfigError, StateError
 from macurr.seeding import check_generator_state, generator_state, load_generator_state
+from macurr.training.imports import imported
 
 __all__ = ["MAPPINGS", "Choose", "PolicyMapping", "learning_seats", "roles_of", "side_names", "sides_of"]
 
@@ -121,7 +121,7 @@ class PolicyMapping:
         self.fixed = name in ("shared", "env", "role") or policies == 1
         self._rng, self._episodes = rng, episodes
         self._roles = roles_of(self.agents)
-        self._choose = None if name in MAPPINGS else _imported(name)
+        self._choose = None if name in MAPPINGS else _function(name)
         self._drawn: dict[int, NDArray[np.int16]] = {}
 
     def draw(self, env: int, episode: int) -> NDArray[np.int16]:
@@ -218,18 +218,6 @@ def _role(agent: str) -> str:
     return match["role"] if match else agent
 
 
-def _imported(path: str) -> Choose:
-    module, _, name = path.partition(":")
-    try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"mapping={path!r} cannot be used ({error}): it must be one of {', '.join(MAPPINGS)}, or the import path "
-            "module:function of a function (agent, env, episode, rng) -> policy."
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"mapping={path!r} names {found!r}, which cannot be called. Name a function.")
-    choose: Choose = found
+def _function(path: str) -> Choose:
+    choose: Choose = imported("mapping", path, MAPPINGS, "(agent, env, episode, rng) -> policy")
     return choose

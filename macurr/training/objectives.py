@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macurr.errors import ConfigError, StateError
+from macurr.training.imports import imported
 
 __all__ = [
     "LEAST_EPISODES",
@@ -70,19 +70,9 @@ def objective_of(name: str) -> Objective:
     """
     if name in _NAMED:
         return _NAMED[name]
-    module, _, path = name.partition(":")
-    try:
-        found: Any = import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"pbt_objective={name!r} cannot be used ({error}): it must be one of {', '.join(_NAMED)}, or the import "
-            "path module:function of a function from a policy's statistics to a number."
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"pbt_objective={name!r} names {found!r}, which cannot be called. Name a function.")
-    objective: Objective = found
+    objective: Objective = imported(
+        "pbt_objective", name, list(_NAMED), "from a policy's statistics to a number"
+    )
     return objective
 
 
