@@ -107,8 +107,10 @@ KINDS = {
 def test_every_kind_of_environment_tells_the_truth_from_another_process():
     task = ray.remote(num_cpus=0.4)(play_there)
     with make_ray_curriculum(Ledger(), "curriculum") as one:  # the name that is used if none is given
-        RaySyncWrapper(apple_race()).reset()
+        env = RaySyncWrapper(apple_race())  # kept: an environment that is let go takes its leave
+        env.reset()
         assert one.metrics()["sync/envs"] == 1
+        env.close()
     synced = {kind: make_ray_curriculum(Ledger(), next(NAMES)) for kind in KINDS}
     running = [task.remote(*KINDS[kind][:2], synced[kind].components.actor_name, 3) for kind in KINDS]
     for kind, (wrapper, totals) in zip(KINDS, ray.get(running), strict=True):
