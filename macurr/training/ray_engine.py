@@ -33,7 +33,7 @@ from macurr.errors import (
 )
 from macurr.training.frames import Finals, Frame, FrameShape
 from macurr.training.processes import PATIENCE
-from macurr.training.vector import EnvGroup
+from macurr.training.vector import EnvGroup, check_splits
 from macurr.training.worker import Job, Steppers
 
 __all__ = ["RayEnv", "RayGroup", "ray_served", "ray_session"]
@@ -182,7 +182,7 @@ class RayWorker:
     def start(self) -> None:
         """Start the actor, wherever there is room."""
         ray = _ray()
-        # One CPU each, so that a cluster spreads them; workers that nobody can place are told of by Ray's autoscaler.
+        # One CPU each, so that a cluster spreads them. One that finds no room waits for it.
         kind = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")(
             _Worker
         )
@@ -249,10 +249,7 @@ class RayEnv:
     groups: Sequence[EnvGroup]
 
     def __init__(self, jobs: Sequence[Job], shapes: Sequence[FrameShape], *, splits: int = 1) -> None:
-        if splits < 1 or len(jobs) % splits:
-            raise UsageError(
-                f"{len(jobs)} groups cannot be dealt out to workers of {splits} each. Use a multiple of splits."
-            )
+        check_splits(len(jobs), splits)
         self._workers = [
             RayWorker(jobs[first : first + splits], first // splits) for first in range(0, len(jobs), splits)
         ]

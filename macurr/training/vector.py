@@ -19,7 +19,7 @@ from macurr.training.frames import Finals, Frame, FrameShape
 from macurr.training.processes import PATIENCE, WorkerProcess
 from macurr.training.worker import Job, build
 
-__all__ = ["EnvGroup", "Environments", "LocalGroup", "VectorEnv", "WorkerGroup"]
+__all__ = ["EnvGroup", "Environments", "LocalGroup", "VectorEnv", "WorkerGroup", "check_splits"]
 
 
 class EnvGroup(Protocol):
@@ -196,10 +196,7 @@ class VectorEnv:
     def __init__(
         self, jobs: Sequence[Job], shapes: Sequence[FrameShape], *, local: bool, splits: int = 1
     ) -> None:
-        if splits < 1 or len(jobs) % splits:
-            raise UsageError(
-                f"{len(jobs)} groups cannot be dealt out to workers of {splits} each. Use a multiple of splits."
-            )
+        check_splits(len(jobs), splits)
         groups: list[EnvGroup] = []
         self.groups = groups
         self._processes: list[WorkerProcess] = []
@@ -268,6 +265,18 @@ class VectorEnv:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_splits(groups: int, splits: int) -> None:
+    """Refuse groups that do not fill their workers.
+
+    Raises:
+        UsageError: their number is no multiple of `splits`.
+    """
+    if splits < 1 or groups % splits:
+        raise UsageError(
+            f"{groups} groups cannot be dealt out to workers of {splits} each. Use a multiple of splits."
+        )
 
 
 def _wait(groups: Sequence[EnvGroup], timeout: float | None) -> list[EnvGroup]:
