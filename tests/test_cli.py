@@ -123,7 +123,6 @@ def test_a_directory_that_cannot_be_written(elsewhere, capsys):
         ('{"macurr_run": 99}', "run format 99"),
         ("{}", "not the configuration of a macurr run"),
         ("{", "not YAML"),
-        (TrainConfig().to_yaml(), "no checkpoint"),
     ],
 )
 def test_a_directory_that_is_no_run_of_ours(content, wanted, elsewhere, capsys):

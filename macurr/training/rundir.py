@@ -116,18 +116,17 @@ class RunDir:
         return self._lock.owner
 
     def check(self) -> None:
-        """See that there is something to go on from.
+        """See that there is something to go on from: a checkpoint, or a run too young to have one.
 
         Raises:
-            ConfigError: there is no checkpoint.
+            ConfigError: the run's first update is over, and there is no checkpoint.
         """
-        if not self.checkpoint.exists():
-            raise self._unbegun()
-
-    def _unbegun(self) -> ConfigError:
-        return ConfigError(
-            f"The run {self.path} has no checkpoint: it was ended before its first update. Start a new one."
-        )
+        # The first checkpoint is written right after the first row.
+        if not self.checkpoint.exists() and len(read_csv(self.metrics).get("update", ())) > 1:
+            raise ConfigError(
+                f"The run {self.path} cannot be resumed: {self.checkpoint.name} is missing. Start a new one; its "
+                "snapshots and metrics are intact."
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -199,7 +198,7 @@ class RunDir:
             rest = (
                 f"what it had saved before is intact, and `macurr train --resume {self.path}` goes on from there."
                 if self.checkpoint.exists()
-                else f"it had saved nothing yet: remove {self.path}, and start again."
+                else f"it had saved nothing yet, and `macurr train --resume {self.path}` begins it again."
             )
             raise ConfigError(
                 f"{file} cannot be written: {error.strerror or error}. Make room for the run, or make its directory "
@@ -250,16 +249,16 @@ class RunDir:
         with self.writing(file):
             append_row(file, row)
 
-    def load(self) -> dict[str, Any]:
-        """The checkpoint.
+    def load(self) -> dict[str, Any] | None:
+        """The checkpoint; None where the run was ended before its first one.
 
         Raises:
-            ConfigError: there is none, or it is damaged.
+            ConfigError: it is damaged.
         """
         try:
             return load_state(self.checkpoint)
         except FileNotFoundError:
-            raise self._unbegun() from None
+            return None
         except (OSError, StateError) as error:
             raise ConfigError(
                 f"The run {self.path} cannot be resumed: {error} Start a new one; its snapshots and metrics are intact."

@@ -46,7 +46,8 @@ def resume(path: str, listener: Listener | None = None, **changes: Any) -> Train
     """Go on with a run: pool, curriculum, policies, optimisers, generators and counters are those of its checkpoint.
 
     With the local transport and synchronous training the run goes on as if it had not been interrupted. With worker
-    processes, episodes that were under way are played anew.
+    processes, episodes that were under way are played anew. A run that was killed before its first checkpoint, which
+    is written after its first update, begins again.
 
     Args:
         path: The run's directory.
@@ -70,7 +71,10 @@ def resume(path: str, listener: Listener | None = None, **changes: Any) -> Train
     with run.locked(), bounded_threads(config.threads):
         state = run.load()
         trainer = Trainer(config, run)
-        trainer.load(state)
+        if state is None:
+            trainer.begin_anew()
+        else:
+            trainer.load(state)
         run.write(run.config, config.to_yaml().encode())
         return _finished(trainer, listener)
 

@@ -280,6 +280,15 @@ class Trainer:
             "snapshots": self.pool.ids,
         }
 
+    def begin_anew(self) -> None:
+        """Begin a run again that was killed before its first checkpoint. The snapshot of its beginning stays.
+
+        Raises:
+            ConfigError: the directory cannot be written.
+        """
+        settle_pool(self.pool, [], 0)
+        self.directory.cut(0)
+
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint.
 

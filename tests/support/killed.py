@@ -1,14 +1,26 @@
-"""A run in a process of its own, to be killed from outside: `python -m tests.support.killed start|resume DIR JSON`."""
+"""A run in a process of its own, to be killed: `python -m tests.support.killed start|resume|unsaved DIR JSON`.
+
+"start" and "resume" are killed from outside; "unsaved" begins a run and kills itself before its first checkpoint.
+"""
 
 import json
+import os
+import signal
 import sys
 
 from macurr.training import TrainConfig, resume, train
+from macurr.training.rundir import RunDir
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main():
     action, folder, text = sys.argv[1:]
-    if action == "start":
+    if action == "unsaved":
+        RunDir.save = die
+    if action != "resume":
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
         train(TrainConfig.of(out=folder, **settings))
     else:

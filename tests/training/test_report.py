@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from macurr.errors import ConfigError
+from macurr.opponents import AgentPool
 from macurr.training import Listener, TrainConfig, train, write_report
 from macurr.training.evaluation import Evaluation
 from macurr.training.reporting.levels import chosen_levels
 from macurr.training.reporting.record import History, read_record
+from macurr.training.reporting.rivals import rivals_section
 from macurr.training.reporting.words import percent
 from macurr.training.rundir import RunDir, read_csv
 
@@ -366,6 +368,16 @@ def test_a_run_that_is_going_on_says_who_is_at_work(stopped):
         page = Page(write_report(stopped))
     assert re.search(r"This run is still going on \(process \d+ on .*, since .*\)", page.said)
     assert "stopped before its end" in Page(write_report(stopped)).said
+
+
+def test_a_snapshot_that_came_while_the_report_was_made_changes_nothing_else(stopped):
+    record = read_record(stopped)
+    assert "now draws most often" in rivals_section(record).lead
+    pool = AgentPool(stopped / "snapshots")
+    pool.add(pool.get(pool.latest), update=9, steps=1000, policies=1)
+    section = rivals_section(record)
+    assert "now draws most often" not in section.lead
+    assert [chart.title for chart in section.charts] == ["Opponents in training"]
 
 
 def test_what_a_crash_left_is_enough(stopped):

@@ -95,6 +95,19 @@ def test_a_run_that_is_killed_again_and_again_is_the_run_that_never_was(tmp_path
     assert AgentPool(folder / "snapshots").ids == AgentPool(tmp_path / "whole" / "snapshots").ids
 
 
+@pytest.mark.parametrize("more", [{}, RICH], ids=["plain", "rich"])
+def test_a_run_that_is_killed_before_its_first_checkpoint_begins_again(tmp_path, more):
+    settings = {**SMALL, **more}
+    train(TrainConfig.of(out=str(tmp_path / "whole"), **settings))
+    folder = tmp_path / "killed"
+    assert start("unsaved", folder, settings).wait(60) == -signal.SIGKILL
+    assert len(read_csv(folder / "metrics.csv")["update"]) == 1, "it was at work"
+    assert not (folder / "checkpoint.state").exists()
+    resume(str(folder))
+    same(folder, tmp_path / "whole")
+    assert AgentPool(folder / "snapshots").ids == AgentPool(tmp_path / "whole" / "snapshots").ids
+
+
 class Stop(Listener):
     def __init__(self, update, error=KeyboardInterrupt):
         self.update, self.error = update, error

@@ -264,10 +264,20 @@ def test_a_disk_that_was_full_before_anything_was_saved(tmp_path):
     path = tmp_path / "run"
     with limited(path, 0, lambda run: 2000) as full:
         full.began = lambda run, config: full.act()
-        with pytest.raises(ConfigError, match=r"too large.*had saved nothing yet: remove"):
+        with pytest.raises(ConfigError, match=r"too large.*had saved nothing yet, and .*resume"):
             train(config(path), full)
-    with pytest.raises(ConfigError, match="no checkpoint"):
-        resume(str(path))
+    run, whole = resume(str(path)).run, train(config(tmp_path / "whole")).run
+    assert run.metrics.read_bytes() == whole.metrics.read_bytes()
+    assert run.policy.read_bytes() == whole.policy.read_bytes()
+
+
+def test_a_checkpoint_that_went_missing(tmp_path):
+    run = train(config(tmp_path / "run")).run
+    run.checkpoint.unlink()
+    before = run.metrics.read_bytes()
+    with pytest.raises(ConfigError, match=r"checkpoint\.state is missing"):
+        resume(str(run.path))
+    assert run.metrics.read_bytes() == before
 
 
 def test_a_run_that_cannot_be_begun_for_lack_of_room_leaves_nothing(tmp_path):

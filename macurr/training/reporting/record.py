@@ -191,10 +191,13 @@ def _table(file: Path) -> dict[str, Floats]:
 
 def _state(run: RunDir, notes: list[str]) -> Mapping[str, Any]:
     try:
-        return run.load()
+        state = run.load()
     except ConfigError:
+        state = None
+    if state is None:
         notes.append("It has no readable checkpoint, so nothing is known of single levels.")
         return {}
+    return state
 
 
 def _evaluation(run: RunDir, notes: list[str]) -> Evaluation | None:

@@ -224,12 +224,13 @@ def _clearly(does: str, how_many: int) -> str:
 
 def _draws(record: Record, curriculum: OpponentCurriculum) -> list[str]:
     """Whom the curriculum chooses most often."""
-    ids = [snapshot.id for snapshot in record.snapshots]
-    chances = dict(zip(ids, curriculum.distribution(), strict=True))
-    likely = sorted(ids, key=lambda i: -chances[i])[:3]
-    if len(ids) < 2:
+    ids, chances = [snapshot.id for snapshot in record.snapshots], curriculum.distribution()
+    # Ids never come again: the pool was the same all the time, unless the run has changed it meanwhile.
+    if len(ids) < 2 or curriculum.pool.ids != ids:
         return []
-    said = listed([f"{short_steps(record.steps_of(i) or 0)} ({percent(float(chances[i]))})" for i in likely])
+    chance = dict(zip(ids, chances, strict=True))
+    likely = sorted(ids, key=lambda i: -chance[i])[:3]
+    said = listed([f"{short_steps(record.steps_of(i) or 0)} ({percent(float(chance[i]))})" for i in likely])
     return [f"The curriculum now draws most often the snapshots taken after {said} steps."]
 
 
