@@ -113,7 +113,8 @@ class Torso(nn.Module):
     """Convolutions that turn images into features.
 
     From 36 pixels on each side the three layers of Mnih et al. (2015), 8x8, 4x4 and 3x3 with strides 4, 2 and 1; for
-    smaller images 3x3 layers that keep their size or halve it. Then one linear layer; all with ReLU.
+    smaller images 3x3 layers that keep their size or halve it. Of images larger than about 120 pixels neighbouring
+    features are averaged, so that 12 x 12 places are left. Then one linear layer; all with ReLU.
 
     Args:
         image: Height, width and channels.
@@ -138,6 +139,9 @@ class Torso(nn.Module):
             height, width = ((side + 2 * padding - size) // stride + 1 for side in (height, width))
             channels = units
         self.convolutions = nn.ModuleList(convolutions)
+        self._places = min(height, _MOST), min(width, _MOST)
+        self._pools = self._places != (height, width)
+        height, width = self._places
         self.linear = linear(height * width * channels, self.features, _ROOT_2, generator)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -146,11 +150,15 @@ class Torso(nn.Module):
         rows = (pixels.float() / 255).view(-1, *self._image).permute(0, 3, 1, 2)
         for layer, (stride, padding) in zip(self.convolutions, self._strides, strict=True):
             rows = functional.conv2d(rows, layer.weight, layer.bias, stride, padding).relu_()  # type: ignore[arg-type]  # a module
+        if self._pools:
+            rows = functional.adaptive_avg_pool2d(rows, self._places)
         return functional.linear(rows.flatten(1), self.linear.weight, self.linear.bias).relu_()
 
 
 _LARGE = 36
 """Pixels from which on the strides of the large network leave something."""
+_MOST = 12
+"""Places on each side that the linear layer reads: its weights do not grow with the image."""
 _NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
 
 

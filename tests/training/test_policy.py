@@ -164,6 +164,19 @@ def test_large_images_get_the_strides_of_the_atari_network():
     assert torso.linear.weight.shape == (512, 64 * 7 * 7)
 
 
+@pytest.mark.parametrize(
+    ("image", "places"), [((280, 480, 3), (12, 12)), ((84, 320, 1), (7, 12)), ((96, 96, 3), (8, 8))]
+)
+def test_the_weights_do_not_grow_with_the_image(image, places):
+    torso = Torso(image, generator())
+    height, width = places
+    assert torso.linear.weight.shape == (torso.features, 64 * height * width)
+    seen = torch.zeros(2, *image, dtype=torch.uint8)
+    seen[1, -20:, -20:] = 255  # no corner is left out
+    plain, marked = torso(seen.flatten(1))
+    assert not torch.equal(plain, marked)
+
+
 @pytest.mark.parametrize("image", [(7, 6, 3), (13, 12, 1), (36, 40, 2)])
 def test_a_pixel_lands_where_the_image_has_it(image):
     torso = Torso(image, generator())
