@@ -3,6 +3,7 @@
 import itertools
 import os
 import pickle
+import shutil
 import signal
 import time
 from collections import Counter
@@ -91,6 +92,7 @@ def build(path, serve=make_multiprocessing_curriculum):
     config = (
         config.callbacks([config.callbacks_class, Witness])
         .env_runners(num_env_runners=2, num_envs_per_env_runner=2, num_cpus_per_env_runner=0.4)
+        .fault_tolerance(delay_between_env_runner_restarts_s=0.0)  # who raises dies at once, and is counted
         .training(train_batch_size_per_learner=240, minibatch_size=60, num_epochs=1, lr=1e-3)
     )
     algorithm = config.build_algo()
@@ -225,8 +227,8 @@ def test_results_hold_the_curriculums_metrics_and_no_raw_data(trained):
 # --- Faults and checkpoints --------------------------------------------------------------------------------
 
 
-def test_a_restored_algorithm_goes_on(trained):
-    run = build(trained.path)
+def test_a_restored_algorithm_goes_on(trained, tmp_path):
+    run = build(shutil.copytree(trained.path, tmp_path / "pool"))  # the other one goes on with its own
     try:
         run.algorithm.restore_from_path(trained.checkpoint)
         assert run.algorithm.iteration == 7
@@ -258,12 +260,12 @@ def test_training_survives_the_death_of_a_runner(trained):
     algorithm, before = trained.algorithm, set(trained.ledger.specs)
     aborted = trained.curriculum.metrics()["sync/aborted_episodes"]
     os.kill(on_runners(trained, lambda runner: os.getpid())[0], signal.SIGKILL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120  # a new process imports torch and RLlib
     restarts = 0
     while not restarts and time.monotonic() < deadline:
         restarts = algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"]
-    assert restarts == 1
     result = algorithm.train()
+    assert restarts == result["fault_tolerance"]["num_remote_worker_restarts"] == 1, "the other one lives"
     assert len({pid for pid, *_ in result["env_runners"]["witness"]}) == 2
     for _, snapshot, _, learner, other in result["env_runners"]["witness"]:
         assert (learner, other) == ("main", f"opponent_{snapshot}")

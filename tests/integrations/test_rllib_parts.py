@@ -198,13 +198,15 @@ def test_an_env_without_a_curriculum_is_refused():
 
 # --- Which module plays ------------------------------------------------------------------------------------
 
+MODULES = dict.fromkeys(["main", "opponent_3", "opponent_5"])
 
-def mapped(env, modules=("main", "opponent_3", "opponent_5")):
+
+def mapped(env, modules=MODULES):
     """A new episode in `env`, and its modules, asked for where RLlib asks."""
     mapping = TaskMapping()
     episode = MultiAgentEpisode(agent_to_module_mapping_fn=mapping)
     make_callback_for(mapping).on_episode_created(
-        episode=episode, env=SimpleNamespace(envs=[env]), env_index=0, rl_module=dict.fromkeys(modules)
+        episode=episode, env=SimpleNamespace(envs=[env]), env_index=0, rl_module=modules
     )
     observations, infos = env.reset()
     episode.add_env_reset(observations=observations, infos=infos)
@@ -244,7 +246,7 @@ def test_the_task_of_the_reset_says_which_modules_play(opponents_env, task, lear
 
 
 def test_the_learner_plays_where_there_is_no_opponent_at_all(opponents_env):
-    assert mapped(opponents_env((3, 0)), modules=["main"])[1] == {"a": "main", "b": "main"}
+    assert mapped(opponents_env((3, 0)), modules={"main": None})[1] == {"a": "main", "b": "main"}
 
 
 def test_a_cut_episode_keeps_its_modules_and_travels(opponents_env):
@@ -450,7 +452,7 @@ def fake_algorithm():
         catalog_class=PPOCatalog,
     )
     runner = SimpleNamespace(module=MultiRLModuleSpec(rl_module_specs={"main": spec}).build())
-    group = SimpleNamespace(foreach_env_runner=lambda function, **kwargs: function(runner))
+    group = SimpleNamespace(foreach_env_runner=lambda function, **kwargs: [function(runner)])
     learners = SimpleNamespace(
         get_state=lambda components, inference_only: {
             "learner": {"rl_module": {"main": runner.module["main"].get_state()}}
@@ -480,6 +482,24 @@ def test_modules_follow_the_pool_and_stay_while_they_are_played(tmp_path):
         np.testing.assert_allclose(before[name], array - 1.0, rtol=1e-5, atol=1e-6)
     modules.follow(algorithm, ())
     assert set(here.keys()) == {"main", "opponent_1", "opponent_2"}
+
+
+def test_a_stand_in_stays_for_the_episode_that_it_plays(opponents_env, tmp_path):
+    algorithm, pool = fake_algorithm(), AgentPool(tmp_path, capacity=1)
+    modules, here = OpponentModules(pool, TaskMapping()), algorithm.runner.module
+    modules.add_snapshot(algorithm, 0)
+    modules.follow(algorithm, ())
+    env = opponents_env((8, 0))  # its snapshot is not here: the nearest stands in
+    assert mapped(env, here)[1] == {"a": "main", "b": "opponent_0"}
+    modules.add_snapshot(algorithm, 1)
+    modules.follow(algorithm, {8})
+    assert set(here.keys()) == {"main", "opponent_0", "opponent_1"}, "the episode goes on"
+    modules.restore(algorithm.env_runner_group, [1])  # an env runner that was out of reach for a while
+    modules.follow(algorithm, {8})
+    assert set(here.keys()) == {"main", "opponent_0", "opponent_1"}
+    assert mapped(env, here)[1] == {"a": "main", "b": "opponent_1"}
+    modules.follow(algorithm, {8})
+    assert set(here.keys()) == {"main", "opponent_1"}, "it is over"
 
 
 def test_a_runner_that_starts_anew_gets_all_modules(tmp_path):

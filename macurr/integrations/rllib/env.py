@@ -16,7 +16,15 @@ from macurr.spaces.forms import plain
 from macurr.wrappers import PettingZooSyncWrapper
 from macurr.wrappers._seats import sync_client
 
-__all__ = ["TAG", "EpisodeTag", "Learners", "RLlibCurriculumEnv", "env_named", "make_rllib_env"]
+__all__ = [
+    "TAG",
+    "EpisodeTag",
+    "Learners",
+    "RLlibCurriculumEnv",
+    "env_named",
+    "make_rllib_env",
+    "opponents_at_play",
+]
 
 TAG = "macurr"
 """The key of infos under which an agent's `EpisodeTag` stands."""
@@ -69,6 +77,7 @@ class RLlibCurriculumEnv(MultiAgentEnv):  # type: ignore[misc]  # RLlib is not t
         learners: The agents that the trained module plays.
         task: The encoded task of the episode that was begun last.
         rl_module: The modules of the env runner that it lives in, once they are known.
+        opponents: The modules that play the other seats in the episode that was begun last.
 
     Raises:
         UsageError: there is no sync wrapper.
@@ -91,6 +100,7 @@ class RLlibCurriculumEnv(MultiAgentEnv):  # type: ignore[misc]  # RLlib is not t
         self.action_spaces = {agent: env.action_space(agent) for agent in self.possible_agents}
         self.rl_module: Any = None
         self.task: Any = None
+        self.opponents: set[str] = set()
         self._number = -1
         self._silent: set[str] = set()
         self.name = uuid.uuid4().hex
@@ -111,6 +121,7 @@ class RLlibCurriculumEnv(MultiAgentEnv):  # type: ignore[misc]  # RLlib is not t
         self.task = self._client.task
         self._number += 1
         self._silent.clear()
+        self.opponents.clear()
         self.agents = list(self.env.agents)
         env_id = -1 if self._client.env_id is None else self._client.env_id
         self._tag = EpisodeTag(env_id, self._number, plain(self.task), ended=False)
@@ -152,6 +163,7 @@ class RLlibCurriculumEnv(MultiAgentEnv):  # type: ignore[misc]  # RLlib is not t
     @override
     def close(self) -> None:
         """Close the environment: an unfinished episode is aborted."""
+        self.opponents.clear()
         self.env.close()
 
 
@@ -165,6 +177,12 @@ def _flags(terminated: Sequence[str], truncated: Sequence[str], *, over: bool) -
 def env_named(name: str | None) -> RLlibCurriculumEnv | None:
     """The environment of this name in this process, if there is one."""
     return None if name is None else _here.get(name)
+
+
+def opponents_at_play(rl_module: Any) -> set[str]:
+    """Those of an env runner's modules by which its environments' episodes are being played, beside the learner's."""
+    here = [env.opponents for env in list(_here.values()) if env.rl_module is rl_module]
+    return set().union(*here)
 
 
 class _EnvCreator:

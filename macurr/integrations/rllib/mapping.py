@@ -43,7 +43,9 @@ class TaskMapping:
         if env is None or agent_id in env.learners:
             return self.learner
         others = [agent for agent in env.possible_agents if agent not in env.learners]
-        return self._at_hand(opponents_of(env.task, others)[agent_id], env)
+        module = self._at_hand(opponents_of(env.task, others)[agent_id], env)
+        env.opponents.add(module)
+        return module
 
     def module_of(self, snapshot: int) -> str:
         """The id of a snapshot's module."""

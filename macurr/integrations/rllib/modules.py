@@ -11,6 +11,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from macurr.errors import PoolError
+from macurr.integrations.rllib.env import opponents_at_play
 from macurr.integrations.rllib.mapping import TaskMapping
 from macurr.opponents import AgentPool
 
@@ -34,6 +35,7 @@ class OpponentModules:
     def __init__(self, pool: AgentPool, mapping: TaskMapping) -> None:
         self._pool, self._mapping = pool, mapping
         self._here: frozenset[int] = frozenset()
+        self._overdue = False
 
     @property
     def here(self) -> frozenset[int]:
@@ -52,22 +54,27 @@ class OpponentModules:
     def follow(self, algorithm: Any, still_played: Collection[int]) -> None:
         """Add modules for new snapshots, and remove those whose snapshots have left the pool.
 
+        A module that stands in for one that is not there is named by no task. So what an episode is being played by
+        stays on its env runner, and goes with one of the next calls.
+
         Args:
             algorithm: The algorithm, between two training steps.
             still_played: Snapshots that tasks which are out may name, in the pool or not.
         """
         wanted = {*self._pool.ids, *still_played}
-        if wanted == self._here:
+        if wanted == self._here and not self._overdue:
             return
         weights = self._load(wanted - self._here)
         self._here = frozenset((wanted & self._here) | set(weights))
-        for group in _groups(algorithm):
-            group.foreach_env_runner(_Install(self._mapping, self._named(weights), self._names()))
+        install = _Install(self._mapping, self._named(weights), self._names())
+        kept = [any(group.foreach_env_runner(install)) for group in _groups(algorithm)]
+        self._overdue = any(kept)
 
     def restore(self, group: Any, runners: Iterable[int]) -> None:
         """Give env runners that have been started anew all modules."""
         install = _Install(self._mapping, self._named(self._load(self._here)), self._names())
-        group.foreach_env_runner(install, remote_worker_ids=list(runners), local_env_runner=False)
+        kept = group.foreach_env_runner(install, remote_worker_ids=list(runners), local_env_runner=False)
+        self._overdue = self._overdue or any(kept)
 
     def _names(self) -> frozenset[str]:
         return frozenset(self._mapping.module_of(snapshot) for snapshot in self._here)
@@ -88,17 +95,21 @@ class OpponentModules:
 
 
 class _Install:
-    """Runs on an env runner: adds modules, and removes the opponents that are not wanted any more."""
+    """Runs on an env runner: adds modules, and removes the opponents that are not wanted any more.
+
+    It returns whether one of these had to stay, because an episode is being played by it.
+    """
 
     def __init__(self, mapping: TaskMapping, weights: Mapping[str, Weights], wanted: Collection[str]) -> None:
         self._mapping, self._weights, self._wanted = mapping, weights, wanted
 
-    def __call__(self, runner: Any) -> None:
+    def __call__(self, runner: Any) -> bool:
         modules, learner = runner.module, runner.module[self._mapping.learner].unwrapped()
-        for snapshot in self._mapping.snapshots(modules.keys()):
-            name = self._mapping.module_of(snapshot)
-            if name not in self._wanted:
-                modules.remove_module(name)
+        unwanted = {self._mapping.module_of(snapshot) for snapshot in self._mapping.snapshots(modules.keys())}
+        unwanted.difference_update(self._wanted)
+        at_play = opponents_at_play(modules)
+        for name in unwanted - at_play:
+            modules.remove_module(name)
         device = next((parameter.device for parameter in learner.parameters()), None)
         for name, weights in self._weights.items():
             if name not in modules:
@@ -106,6 +117,7 @@ class _Install:
             # Arrays from the pool or from Ray are read-only, which torch warns of.
             modules[name].set_state({key: np.array(array) for key, array in weights.items()})
             modules[name].to(device)
+        return not unwanted.isdisjoint(at_play)
 
 
 def _groups(algorithm: Any) -> list[Any]:
