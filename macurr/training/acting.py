@@ -58,10 +58,11 @@ class Actors:
             int64 (E, A) or (E, A, D), or float32 (E, A, N).
         """
         layout = self._layout
-        everyone = np.zeros((*streams.playing.alive.shape, *layout.action_shape), layout.action_dtype)
+        envs, agents = streams.learns.shape
+        everyone = np.zeros((envs * agents, *layout.action_shape), layout.action_dtype)
         self._play_others(streams, everyone)
         self._play_learners(streams, crew, everyone)
-        return everyone
+        return everyone.reshape(envs, agents, *layout.action_shape)
 
     @torch.no_grad()
     def finish(self, streams: Streams, crew: Crew) -> Rollout:
@@ -72,9 +73,8 @@ class Actors:
         # Who does not act now is worth what it was worth when it last did.
         rollout.last_values[:] = streams.last_seen
         central = streams.everything()[streams.env_of] if self._kinds.central else None
-        played = streams.policies[streams.env_of, streams.agent_of]
         seen, memory = streams.seen(), streams.memory if self._kinds.memory else None
-        for number, rows in _by_policy(played, streams.alive()):
+        for number, rows in _by_policy(streams.played(), streams.alive()):
             rollout.last_values[rows] = _values(crew.policies[number], rows, seen, memory, central)
         self._value_cuts(rollout, streams.cuts, crew)
         streams.rollout = None
@@ -83,12 +83,11 @@ class Actors:
     # Learners
 
     def _play_learners(self, streams: Streams, crew: Crew, everyone: NDArray[Any]) -> None:
-        envs, agents = streams.env_of, streams.agent_of
-        seen, alive, played = streams.seen(), streams.alive(), streams.policies[envs, agents]
-        masks = streams.masks(envs, agents)
+        seen, alive, played = streams.seen(), streams.alive(), streams.played()
+        masks = streams.masks(streams.flat)
         central = streams.everything() if self._kinds.central else None
         self._write_sight(streams, seen, alive, played, masks, central)
-        own = None if central is None else central[envs]
+        own = None if central is None else central[streams.env_of]
         memory = streams.memory if self._kinds.memory else None
         for number, rows in _by_policy(played, alive):
             step = crew.policies[number].step(
@@ -100,7 +99,7 @@ class Actors:
             )
             actions = step.actions.numpy()
             values = step.values.numpy()
-            everyone[envs[rows], agents[rows]] = actions
+            everyone[streams.flat[rows]] = actions
             streams.last_seen[rows] = values
             if step.state is not None:
                 streams.memory[rows] = step.state.numpy()
@@ -135,23 +134,23 @@ class Actors:
     def _play_others(self, streams: Streams, everyone: NDArray[Any]) -> None:
         if self._kinds.opponent is None:
             return
-        frame = streams.playing
-        envs, agents = np.nonzero(frame.alive & ~streams.learns)
-        if not len(envs):
+        places = streams.others_acting()
+        if not len(places):
             return
-        masks = streams.masks(envs, agents)
-        memory = streams.others_memory[envs, agents] if self._kinds.others_memory else None
+        frame, envs = streams.playing, places // streams.learns.shape[1]
+        masks = streams.masks(places)
+        memory = streams.others_memory.reshape(streams.learns.size, -1) if self._kinds.others_memory else None
         actions, after = self._bank.act(
-            torch.from_numpy(frame.observations[envs, agents]),
+            torch.from_numpy(frame.observations.reshape(streams.learns.size, -1).take(places, 0)),
             None if masks is None else torch.from_numpy(masks),
             streams.tasks[envs, self._kinds.opponent].astype(np.int64),
-            streams.policies[envs, agents].astype(np.int64),
-            None if memory is None else torch.from_numpy(memory),
+            streams.policies.take(places).astype(np.int64),
+            _tensor(memory, places),
             self.generator,
         )
-        everyone[envs, agents] = actions.numpy()
-        if after is not None:
-            streams.others_memory[envs, agents] = after.numpy()
+        everyone[places] = actions.numpy()
+        if memory is not None and after is not None:
+            memory[places] = after.numpy()
 
     # Values
 
@@ -185,11 +184,12 @@ def _values(
 
 def _by_policy(played: NDArray[np.int16], acting: NDArray[np.bool_]) -> Iterator[tuple[int, Rows | slice]]:
     """Who acts, by the policy that plays them; a slice where that is everybody."""
-    numbers = np.unique(played[acting]).tolist()
-    if len(numbers) == 1 and acting.all():
-        yield numbers[0], slice(None)
+    everybody = np.count_nonzero(acting) == len(acting)
+    numbers = set((played if everybody else played[acting]).tolist())
+    if everybody and len(numbers) == 1:
+        yield numbers.pop(), slice(None)
         return
-    for number in numbers:
+    for number in sorted(numbers):
         yield number, np.flatnonzero(acting & (played == number))
 
 

@@ -70,7 +70,7 @@ class _TanhLayer(torch.autograd.Function):
         rows, weight, result = ctx.saved_tensors
         inner = torch.ops.aten.tanh_backward(gradient, result)
         below = inner @ weight if ctx.needs_input_grad[0] else None
-        return below, (rows.t() @ inner).t(), inner.sum(dim=0)
+        return below, inner.t() @ rows, inner.sum(dim=0)
 
 
 def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> nn.Linear:

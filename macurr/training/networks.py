@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from macurr.training.layers import convolution, linear, tanh_layer
 from macurr.training.memories import Memory
+from macurr.training.plain import MOST_ROWS, Layers, fits, forward
 
 __all__ = ["Network", "Torso"]
 
@@ -49,6 +51,7 @@ class Network(nn.Sequential):
         super().__init__()
         # A plain list beside the registered modules: looking a module up costs as much as a small layer.
         self._layers: list[nn.Linear] = []
+        self._arrays: Layers | None = None
         width = inputs
         for units in hidden:
             self._append(linear(width, units, _ROOT_2, generator))
@@ -64,6 +67,21 @@ class Network(nn.Sequential):
         """The output layer."""
         return self._layers[-1]
 
+    @property
+    def arrays(self) -> Layers:
+        """Weights and biases as arrays that share their memory; empty where torch is the better place to compute.
+
+        That is on other devices than the processor, with a memory, and for large layers.
+        """
+        if self._arrays is None:
+            layers: Layers = ()
+            if self.memory is None and self.last.weight.is_cpu:
+                layers = [
+                    (layer.weight.detach().numpy().T, layer.bias.detach().numpy()) for layer in self._layers
+                ]
+            self._arrays = layers if fits(layers) else ()
+        return self._arrays
+
     def forward(self, rows: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """One step of each stream.
 
@@ -74,6 +92,8 @@ class Network(nn.Sequential):
         Returns:
             (n, outputs), and the states after the step, None without a memory.
         """
+        if len(rows) <= MOST_ROWS and not torch.is_grad_enabled() and self.arrays:
+            return torch.from_numpy(forward(self.arrays, rows.numpy())), None
         rows = self._below(rows)
         if self.memory is not None:
             rows, state = self.memory(rows, state)
@@ -98,6 +118,15 @@ class Network(nn.Sequential):
         if self.memory is not None:
             rows = self.memory.unroll(rows, state, starts, acts)
         return functional.linear(rows, self.last.weight, self.last.bias)
+
+    def _apply(self, *args: Any, **options: Any) -> Network:
+        # Parameters may move: to another device, say.
+        self._arrays = None
+        return super()._apply(*args, **options)  # type: ignore[no-any-return,no-untyped-call]  # torch
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Of a copy the arrays would not share the memory.
+        return {**self.__dict__, "_arrays": None}
 
     def _append(self, layer: nn.Linear) -> None:
         self.add_module(str(2 * len(self._layers)), layer)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from macurr.errors import PoolError, StateError
+from macurr.training.plain import Plain, Team
 from macurr.training.policy import Actor
 from macurr.training.specs import PolicySpec
 
@@ -22,6 +23,8 @@ RANDOM = -1
 """The id of the policy that chooses uniformly (with continuous actions: by a standard normal, clipped)."""
 
 Weights = Mapping[str, NDArray[Any]]
+_CASTS = 64
+"""Batches of which it is kept who plays them: about one for each group of environments is needed again."""
 
 
 def snapshot_of(policies: Sequence[Actor]) -> dict[str, NDArray[Any]]:
@@ -50,6 +53,8 @@ def policies_of(snapshot: Weights) -> list[dict[str, NDArray[Any]]]:
 class PolicyBank:
     """Snapshots by id, loaded when first needed, the least recently used dropped.
 
+    On processors, small ones without a memory are computed together: see `Team`.
+
     Args:
         spec: What policies read and do. Hidden layers, memories and normalisation are each snapshot's own.
         load: Gives the arrays of an id, such as `AgentPool.get`.
@@ -69,7 +74,8 @@ class PolicyBank:
     ) -> None:
         self._spec, self._load, self._capacity = spec, load, capacity
         self._device = device or torch.device("cpu")
-        self._loaded: OrderedDict[int, list[Actor]] = OrderedDict()
+        self._loaded: OrderedDict[int, list[Actor | Plain]] = OrderedDict()
+        self._casts: OrderedDict[tuple[bytes, bytes], _Cast] = OrderedDict()
         self.state_size = spec.actor_state_size
 
     def initial_state(self, n: int) -> Tensor | None:
@@ -107,15 +113,15 @@ class PolicyBank:
         """
         home, device = observations.device, self._device
         after = None if states is None else states.to(device, copy=True)
+        cast = self._cast(ids, policies)
         params = torch.zeros(len(ids), self._spec.distribution.width, device=device)
-        for number, policy, rows in _groups(ids, policies):
-            if number == RANDOM:
-                continue
-            actor, chosen = self._get(number, policy), rows.to(device)
+        seen = observations.to(device)
+        for team, rows in cast.teams:
+            params.numpy()[rows] = team.parameters(seen.numpy().take(rows, 0))
+        for number, actor, chosen in cast.alone:
             before = _room(number, after, actor.spec.actor_state_size)
-            seen = observations.to(device).index_select(0, chosen)
             memory = None if before is None else before.index_select(0, chosen)
-            outputs, memory = actor.actor(actor.encode(seen), memory)
+            outputs, memory = actor.actor(actor.encode(seen.index_select(0, chosen)), memory)
             params[chosen] = actor.parameters_of(outputs)
             if before is not None:
                 before[chosen] = memory
@@ -123,11 +129,28 @@ class PolicyBank:
         actions = self._spec.distribution.sample(params, masks, generator)
         return actions.to(home), None if after is None else after.to(home)
 
-    def _get(self, number: int, policy: int) -> Actor:
+    def _cast(self, ids: NDArray[np.int64], policies: NDArray[np.int64]) -> _Cast:
+        """Who plays which rows. It is kept for the next steps: opponents stay for whole episodes."""
+        key = (ids.tobytes(), policies.tobytes())
+        found = self._casts.get(key)
+        if found is None:
+            rows = _rows(ids, policies)
+            found = _Cast([(who[0], self._get(*who), own) for who, own in rows], self._device)
+            if all(number in self._loaded for number in found.numbers):
+                self._casts[key] = found
+            if len(self._casts) > _CASTS:
+                self._casts.popitem(last=False)
+        for number in found.numbers:
+            if number in self._loaded:
+                self._loaded.move_to_end(number)
+        return found
+
+    def _get(self, number: int, policy: int) -> Actor | Plain:
         if number not in self._loaded:
             self._loaded[number] = self._build(number)
             if len(self._loaded) > self._capacity:
                 self._loaded.popitem(last=False)
+                self._casts.clear()
         self._loaded.move_to_end(number)
         found = self._loaded[number]
         if not 0 <= policy < len(found):
@@ -137,29 +160,57 @@ class PolicyBank:
             )
         return found[policy]
 
-    def _build(self, number: int) -> list[Actor]:
+    def _build(self, number: int) -> list[Actor | Plain]:
         try:
-            return [_actor(self._spec, arrays).to(self._device) for arrays in policies_of(self._load(number))]
+            actors = [
+                _actor(self._spec, arrays).to(self._device) for arrays in policies_of(self._load(number))
+            ]
         except (LookupError, ArithmeticError, ValueError) as error:
             raise PoolError(
                 f"Snapshot {number} is of another architecture than this environment's policies ({error}). Name one "
                 "that was taken on this environment, of a run that this version of macurr can read."
             ) from error
+        return [actor.plain() or actor for actor in actors]
 
 
-def _groups(ids: NDArray[np.int64], policies: NDArray[np.int64]) -> list[tuple[int, int, Tensor]]:
-    """(snapshot, policy, its rows) for each that plays."""
-    if not len(ids):
-        return []
-    order = np.lexsort((policies, ids))
-    sorted_ids, sorted_policies = ids[order], policies[order]
-    new = (np.diff(sorted_ids) != 0) | (np.diff(sorted_policies) != 0)
-    starts = np.concatenate([[0], np.flatnonzero(new) + 1])
-    parts = np.split(order, starts[1:])
-    return [
-        (int(sorted_ids[i]), int(sorted_policies[i]), torch.from_numpy(rows))
-        for i, rows in zip(starts, parts, strict=True)
-    ]
+class _Cast:
+    """Who plays which rows of a batch.
+
+    Args:
+        players: Snapshots, their policies and the rows of each, int64 (k,).
+        device: Where policies act that are no arrays.
+
+    Attributes:
+        numbers: The snapshots, in the order in which they were needed.
+        teams: What plays together, and its rows, policy by policy.
+        alone: Snapshots of which each plays by itself, their policies, and their rows.
+    """
+
+    def __init__(self, players: Sequence[tuple[int, Actor | Plain, list[int]]], device: torch.device) -> None:
+        self.numbers = list(dict.fromkeys(number for number, _, _ in players))
+        self.alone: list[tuple[int, Actor, Tensor]] = []
+        kinds: dict[Any, list[tuple[Plain, list[int]]]] = {}
+        for number, player, rows in players:
+            if isinstance(player, Plain):
+                kinds.setdefault(player.kind, []).append((player, rows))
+            else:
+                self.alone.append((number, player, torch.tensor(rows, device=device)))
+        self.teams = [
+            (
+                Team([player for player, _ in own], [len(rows) for _, rows in own]),
+                np.array([row for _, rows in own for row in rows]),
+            )
+            for own in kinds.values()
+        ]
+
+
+def _rows(ids: NDArray[np.int64], policies: NDArray[np.int64]) -> list[tuple[tuple[int, int], list[int]]]:
+    """(snapshot, policy) and its rows, for each that plays and is not `RANDOM`."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for row, who in enumerate(zip(ids.tolist(), policies.tolist(), strict=True)):
+        if who[0] != RANDOM:
+            found.setdefault(who, []).append(row)
+    return sorted(found.items())
 
 
 def _room(number: int, states: Tensor | None, size: int) -> Tensor | None:

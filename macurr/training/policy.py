@@ -18,6 +18,7 @@ from macurr.errors import StateError, UsageError
 from macurr.training.batches import Samples, Sequences, Targets
 from macurr.training.networks import Network, Torso
 from macurr.training.normalisers import ObservationNormaliser, ReturnNormaliser
+from macurr.training.plain import Plain
 from macurr.training.specs import PolicySpec
 
 __all__ = ["Actor", "Policy", "PolicySpec", "Step"]
@@ -105,6 +106,18 @@ class Actor(nn.Module):
         self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
         if self.normaliser is not None:
             self.normaliser.refresh()
+
+    def plain(self) -> Plain | None:
+        """A copy that plays by arrays alone; None for what torch computes faster, or cannot do without."""
+        layers = self.actor.arrays
+        if self.torso is not None or not layers:
+            return None
+        normaliser = self.normaliser
+        return Plain(
+            layers,
+            None if normaliser is None else (normaliser.shift.numpy(), normaliser.scale.numpy()),
+            self.log_std.detach().numpy() if self.spec.kind == "continuous" else None,
+        )
 
     def _network(self, inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> Network:
         spec = self.spec

@@ -28,6 +28,12 @@ class Streams:
         seats: For each environment the numbers of the agents that learn.
         kinds: What is the same for all groups.
         mapping: Who plays whom.
+
+    Attributes:
+        env_of: int64 (S,), each stream's environment.
+        agent_of: int64 (S,), each stream's agent.
+        flat: int64 (S,), the streams' places among the agents of all environments, E * A.
+        others: int64 (n,), the places of those that do not learn.
     """
 
     def __init__(
@@ -42,10 +48,13 @@ class Streams:
         envs, agents = group.shape.envs, group.shape.agents
         self.group, self.number, self.first = group, number, first
         self._kinds, self._mapping = kinds, mapping
+        self._masked = kinds.layout.masked or not kinds.layout.masks.all()
         self.env_of = np.array([i for i, row in enumerate(seats) for _ in row], np.int64)
         self.agent_of = np.array([k for row in seats for k in row], np.int64)
         self.learns = np.zeros((envs, agents), np.bool_)
         self.learns[self.env_of, self.agent_of] = True
+        self.flat = self.env_of * agents + self.agent_of
+        self.others = np.flatnonzero(~self.learns)
         self._stream = np.full((envs, agents), -1, np.int64)
         self._stream[self.env_of, self.agent_of] = np.arange(len(self.env_of))
         self.tasks = np.zeros((envs, group.shape.task))
@@ -107,10 +116,9 @@ class Streams:
     def _empty(self) -> Rollout:
         layout, steps, streams = self._kinds.layout, self._kinds.steps, len(self.env_of)
         shape = (steps, streams)
-        masked = layout.masked or not layout.masks.all()
         return Rollout(
             observations=np.zeros((*shape, layout.features), layout.dtype),
-            masks=np.zeros((*shape, layout.actions), np.bool_) if masked else None,
+            masks=np.zeros((*shape, layout.actions), np.bool_) if self._masked else None,
             actions=np.zeros((*shape, *layout.action_shape), layout.action_dtype),
             log_probs=np.zeros(shape, np.float32),
             values=np.zeros(shape, np.float32),
@@ -135,23 +143,32 @@ class Streams:
 
     def seen(self) -> NDArray[Any]:
         """What the streams see, (S, F)."""
-        return self.playing.observations[self.env_of, self.agent_of]
+        return self.playing.observations.reshape(-1, self.group.shape.features).take(self.flat, 0)
 
     def alive(self) -> NDArray[np.bool_]:
         """Which streams act, bool (S,)."""
-        return self.playing.alive[self.env_of, self.agent_of]
+        return self.playing.alive.take(self.flat)
+
+    def played(self) -> NDArray[np.int16]:
+        """Who plays the streams, (S,)."""
+        return self.policies.take(self.flat)
+
+    def others_acting(self) -> NDArray[np.int64]:
+        """The places of those who act and do not learn, int64 (n,)."""
+        acting = self.playing.alive.take(self.others)
+        return self.others if np.count_nonzero(acting) == len(acting) else self.others[acting]
 
     def everything(self) -> NDArray[Any]:
         """What the agents of each environment see together, (E, A * F)."""
         rows = self.playing.observations
         return rows.reshape(len(rows), -1)
 
-    def masks(self, envs: NDArray[np.int64], agents: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        """What some agents may do, bool (n, N); None where everything is allowed always."""
+    def masks(self, places: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """What the agents at some places may do, bool (n, N); None where everything is allowed always."""
         layout = self._kinds.layout
         if layout.masked:
-            return self.playing.masks[envs, agents]
-        return None if layout.masks.all() else layout.masks[agents]
+            return self.playing.masks.reshape(-1, layout.actions).take(places, 0)
+        return layout.masks.take(places % len(layout.masks), 0) if self._masked else None
 
     # What came of a step
 
@@ -163,21 +180,21 @@ class Streams:
         """
         if len(finals.envs) and self.rollout is not None:
             self._cut(finals)
-        envs, agents = self.env_of, self.agent_of
-        if self.rollout is not None:
-            t = self.step
-            self.rollout.rewards[t] = frame.rewards[envs, agents]
-            self.rollout.dones[t] = (frame.terminated | frame.truncated)[envs, agents] | frame.ended[envs]
+        rollout, t = self.rollout, self.step
+        if rollout is not None:
+            rollout.rewards[t] = frame.rewards.take(self.flat)
+            rollout.dones[t] = (frame.terminated | frame.truncated).take(self.flat)
         self._returns += frame.rewards
         self._lengths += 1 if self.held is None else ~self.held
         self._starting &= False if self.held is None else self.held
         self.frame = frame
-        ended = np.flatnonzero(frame.ended)
-        episodes = [self._finished(int(i)) for i in ended]
-        if len(ended):
+        (ended,) = frame.ended.nonzero()
+        episodes = [self._finished(i) for i in ended.tolist()]
+        if episodes:
             self._renew(ended)
-        if self.rollout is not None:
-            self.rollout.episodes.extend(episodes)
+            if rollout is not None:
+                rollout.dones[t] |= frame.ended.take(self.env_of)
+                rollout.episodes.extend(episodes)
         self.step += 1
         return episodes
 
@@ -204,7 +221,9 @@ class Streams:
         self._returns[envs] = 0.0
         self._lengths[envs] = 0
         self._starting[envs] = True
-        streams = np.isin(self.env_of, envs)
+        begun = np.zeros(len(self._lengths), np.bool_)
+        begun[envs] = True
+        streams = begun.take(self.env_of)
         self.last_seen[streams] = 0.0
         self.memory[streams] = 0.0
         self.others_memory[envs] = 0.0
@@ -236,7 +255,7 @@ class Streams:
 
     def starting(self) -> NDArray[np.bool_]:
         """Whose environment's episode begins with the present frame, bool (S,)."""
-        return self._starting[self.env_of]
+        return self._starting.take(self.env_of)
 
     # State
 

@@ -117,7 +117,7 @@ def test_no_cluster_at_an_address(monkeypatch):
 
 
 def test_a_run_on_a_cluster_and_on_from_its_checkpoint(ray_on_two_cpus, tmp_path):
-    config = settings(tmp_path / "run", steps=16 * 16 * 4, snapshot_every=2)
+    config = settings(tmp_path / "run", steps=16 * 16 * 4, snapshot_every=2, async_rl=False)
     result = train(config)
     metrics = read_csv(result.run.metrics)
     assert result.status.steps == 16 * 16 * 4
