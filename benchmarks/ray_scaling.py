@@ -1,7 +1,10 @@
 """One curriculum for a cluster: what the Ray transport costs an environment, and where its one actor is full.
 
-env side    CPU per environment step of the whole process, Ray's threads included, above a link that throws
-            everything away: at exchanges of 1024 steps (2 agents, rewards and dones), and at full speed
+env side    CPU per environment step above a link that throws everything away, of the thread that steps the
+            environment and of the whole process with Ray's threads: at exchanges of 1024 steps (2 agents, rewards
+            and dones), from an environment that works between two steps, from one that waits (for its policy, say),
+            and at full speed. Beside it, the same with Ray's calls only, and what a bare call of Ray's costs that
+            carries as many bytes at the same pace. Medians of runs that take turns
 exchanges   1 to 64 simulated env processes (in 2 real ones, each process with a message of its own under way)
             write as fast as they are answered; the seconds per exchange are fitted by s + L / n: s is what the
             cluster's bottleneck takes for each, L what the rest of a round trip takes
@@ -9,7 +12,7 @@ actor       CPU of the actor for an exchange of S steps, fitted by a + b * S: wi
             1 / (a + b * S) exchanges per second
 saturation  from that fit, environment steps per second of the whole cluster that one actor can follow
 
-    python benchmarks/ray_scaling.py [--smoke]
+    python benchmarks/ray_scaling.py [--smoke] [--only env|rates]
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -118,24 +122,82 @@ class NowhereLink:
     def close(self) -> None: ...
 
 
+class Receiver:
+    """An actor that takes bytes."""
+
+    def take(self, data: bytes) -> bytes:
+        """Answer with a few."""
+        return data[:100]
+
+
+class BareCalls(NowhereLink):
+    """For each update, a thread calls an actor with as many bytes and waits for its answer: no more than Ray itself."""
+
+    def __init__(self, receiver: Sequence[Any]) -> None:
+        self._receiver = receiver  # in a list: Ray looks into no argument's attributes for handles
+
+    def connect(self, spec: macurr.EnvSpec) -> BareCalls:
+        update = batch_of(STEPS, 0)
+        arrays = (update.rewards, update.terminations, update.truncations, update.active)
+        self._data = bytes(sum(array.nbytes for array in arrays if array is not None))
+        self._turn, self._closing = threading.Event(), False
+        self._thread = threading.Thread(target=self._call)
+        self._thread.start()
+        return self
+
+    def _call(self) -> None:
+        while self._turn.wait() and not self._closing:
+            self._turn.clear()
+            ray.get(self._receiver[0].take.remote(self._data))
+
+    def send(self, update: Any) -> None:
+        self._turn.set()
+
+    def send_all(self, updates: Sequence[Any], want: int) -> None:
+        self._turn.set()
+
+    def close(self) -> None:
+        self._closing = True
+        self._turn.set()
+        self._thread.join()
+
+
+class Cost(NamedTuple):
+    """CPU seconds for each step."""
+
+    thread: float
+    process: float
+
+
 class EnvProcess:
     """An env process: steps an environment, or plays several that write without stepping anything."""
 
-    def cpu_per_step(self, components: Any, exchanges: int, seconds: float) -> float:
-        """CPU seconds of this process for each step; an exchange's worth of steps every `seconds`."""
+    def cpu_per_step(self, components: Any, exchanges: int, seconds: float, works: bool) -> Cost:
+        """CPU time for each step; an exchange's worth of steps every `seconds`.
+
+        Args:
+            components: What the environment is connected to.
+            exchanges: How many.
+            seconds: How long each takes; 0 for no longer than it takes.
+            works: Whether the environment's thread works in the meantime, or sleeps. That work is not counted.
+        """
         env = PettingZooSyncWrapper(ReplayEnv(10 * STEPS), components, batch_size=STEPS)
-        actions = dict.fromkeys(AGENTS, 0)
+        actions, worked = dict.fromkeys(AGENTS, 0), 0.0
         env.reset()
-        begun, cpu = time.perf_counter(), time.process_time()
-        for exchange in range(exchanges):
-            for _ in range(STEPS):
-                env.step(actions)
+        begun, process, thread = time.perf_counter(), time.process_time(), time.thread_time()
+        for step in range(exchanges * STEPS):
+            env.step(actions)
+            due = begun + seconds * (step + 1) / STEPS
+            if works:
+                worked += work_until(due)
+            elif seconds and (step + 1) % STEPS == 0:
+                time.sleep(max(0.0, due - time.perf_counter()))
             if not env.agents:
                 env.reset()
-            time.sleep(max(0.0, begun + (exchange + 1) * seconds - time.perf_counter()))
-        used = time.process_time() - cpu
+        steps = exchanges * STEPS
+        cost = Cost(time.thread_time() - thread - worked, time.process_time() - process - worked)
         env.close()
-        return used / (exchanges * STEPS)
+        return Cost(cost.thread / steps, cost.process / steps)
 
     def write(self, actor_name: str, writers: int, steps: int, seconds: float) -> int:
         """Exchanges that several simulated processes make, each as fast as it is answered."""
@@ -166,6 +228,14 @@ class EnvProcess:
         link.close()
 
 
+def work_until(due: float) -> float:
+    """Be busy; the CPU seconds that took."""
+    begun = time.thread_time()
+    while time.perf_counter() < due:
+        pass
+    return time.thread_time() - begun
+
+
 def batch_of(steps: int, env_id: int) -> macurr.StepBatch:
     """Rewards and dones of two agents."""
     flags = np.zeros((steps, 2), np.bool_)
@@ -193,25 +263,45 @@ def processes(count: int) -> list[Any]:
 
 def env_side(smoke: bool) -> None:
     """What the link costs an environment, beside what recording costs anyway."""
-    exchanges, repeats = (8, 1) if smoke else (100, 5)
+    exchanges, repeats = (4, 1) if smoke else (40, 5)
     (process,) = processes(1)
-    with macurr.make_ray_curriculum(StepReader(steps=True), "env-side") as curriculum:
-        for what, seconds, times in (("of 1024 steps", 0.06, 1), ("at full speed", 0.0, 20)):
-            pairs = [
-                [
-                    ray.get(process.cpu_per_step.remote(to, exchanges * times, seconds))
-                    for to in (curriculum.components, NowhereLink())
-                ]
-                for _ in range(repeats)
-            ]
-            # The least of several runs: what else the machine does costs caches, never less than nothing.
-            with_, base = (min(pair[i] for pair in pairs) * 1e6 for i in range(2))
-            over = with_ - base
-            print(
-                f"env side: exchanges {what}: {over:.2f} us of CPU per step for the link (target <= 1 us), "
-                f"beside {base:.2f} us for recording: {over / base:.2f}x"
-            )
-    ray.kill(process)
+    receiver = ray.remote(num_cpus=0, enable_task_events=False)(Receiver).remote()
+    reader = StepReader(steps=True)
+    with (
+        macurr.make_ray_curriculum(reader, "env-side") as curriculum,
+        macurr.make_ray_curriculum(reader, "env-side-by-calls", direct=False) as by_calls,
+    ):
+        links = {
+            "nothing": NowhereLink(),
+            "link": curriculum.components,
+            "by Ray's calls only": by_calls.components,
+            "a bare call of Ray's": BareCalls([receiver]),
+        }
+        for what, seconds, works, times in (
+            ("of 1024 steps, env at work", 0.06, True, 1),
+            ("of 1024 steps, env waits", 0.06, False, 1),
+            ("at full speed", 0.0, False, 10),
+        ):
+            costs = defaultdict(list)
+            for _ in range(repeats):
+                for name in links if seconds else ("nothing", "link", "by Ray's calls only"):
+                    run = process.cpu_per_step.remote(links[name], exchanges * times, seconds, works)
+                    costs[name].append(ray.get(run))
+            tell_costs(what, {name: np.array(runs) * 1e6 for name, runs in costs.items()})
+    for actor in (process, receiver):
+        ray.kill(actor)
+
+
+def tell_costs(what: str, costs: dict[str, Any]) -> None:
+    """Print what each link costs above none, in microseconds; medians over the runs."""
+    base = costs.pop("nothing")
+    over = {name: np.median(runs - base, axis=0) for name, runs in costs.items()}
+    thread, process = over.pop("link")
+    beside = ", ".join(f"{name} {cost[1]:.2f} us ({process / cost[1]:.2f}x)" for name, cost in over.items())
+    print(
+        f"env side: exchanges {what}: {thread:.2f} us per step in the environment's thread, {process:.2f} us in the "
+        f"whole process (target <= 1 us), beside {np.median(base[:, 0]):.2f} us for recording. Process with {beside}"
+    )
 
 
 def rates(smoke: bool) -> None:
@@ -276,11 +366,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--smoke", action="store_true", help="a few seconds' worth, to see that it runs")
-    smoke = parser.parse_args().smoke
+    parser.add_argument("--only", choices=("env", "rates"), help="one of the two parts")
+    arguments = parser.parse_args()
     ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:
-        env_side(smoke)
-        rates(smoke)
+        if arguments.only != "rates":
+            env_side(arguments.smoke)
+        if arguments.only != "env":
+            rates(arguments.smoke)
     finally:
         ray.shutdown()
 

@@ -1,4 +1,4 @@
-"""The connections of the serving side of the process transport: who is there, what they send, what waits for them.
+"""The connections of a serving side: who is there, what they send, what waits for them.
 
 No call here waits for a peer: what a socket does not take at once follows when it can, and a stranger that does not
 show in time that it holds the curriculum's key is cut off.
@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from macurr.errors import TransportError
-from macurr.transports.wire import CHALLENGE, CHUNK, DIGEST, FrameReader, forget, listen, proof
+from macurr.transports.wire import CHALLENGE, CHUNK, DIGEST, Address, FrameReader, forget, listen, proof
 
 __all__ = ["Connections", "Peer"]
 
@@ -70,11 +70,15 @@ class Peer:
 
 
 class Connections(ABC):
-    """A listening socket, a bell that wakes its thread, and the peers that have come. Subclasses route the frames."""
+    """A listening socket, a bell that wakes its thread, and the peers that have come. Subclasses route the frames.
 
-    def __init__(self) -> None:
+    Args:
+        door: The socket and its address; None for one that only this machine can reach.
+    """
+
+    def __init__(self, door: tuple[socket.socket, Address] | None = None) -> None:
         self._lock = threading.RLock()  # held while peers are touched, never while the curriculum works
-        self._listener, self.address = listen()
+        self._listener, self.address = listen() if door is None else door
         self._listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -104,7 +108,7 @@ class Connections(ABC):
             _logger.warning("An environment could not be let in.", exc_info=True)
             return
         sock.setblocking(False)
-        if sock.family == socket.AF_INET:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = Peer(sock)
         with self._lock:

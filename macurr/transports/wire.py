@@ -27,6 +27,7 @@ __all__ = [
     "Address",
     "FrameReader",
     "listen",
+    "listen_at",
     "not_sent",
     "open_socket",
     "pack",
@@ -74,6 +75,23 @@ def listen() -> tuple[socket.socket, Address]:
     return server, Address("unix", place, key)
 
 
+def listen_at(ip: str) -> tuple[socket.socket, Address]:
+    """A listening socket that other machines can reach, and its address.
+
+    Args:
+        ip: The address of this machine by which they know it.
+
+    Raises:
+        OSError: this machine does not have that address.
+    """
+    server = socket.create_server((ip, 0), family=_family(ip), backlog=1024)
+    return server, Address("tcp", server.getsockname()[:2], secrets.token_bytes(32))
+
+
+def _family(ip: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in ip else socket.AF_INET
+
+
 def forget(address: Address) -> None:
     """Remove what `listen` left in the file system, if anything."""
     if address.kind == "unix" and not address.place.startswith("\0") and os.path.exists(address.place):
@@ -88,7 +106,7 @@ def open_socket(address: Address, timeout: float) -> socket.socket:
         OSError: nobody listens there.
         TransportError: the other side does not hold the key, or is no curriculum.
     """
-    family = socket.AF_UNIX if address.kind == "unix" else socket.AF_INET
+    family = socket.AF_UNIX if address.kind == "unix" else _family(address.place[0])
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout)

@@ -80,6 +80,11 @@ class EnvWorker:
         """Whether everything that was told has been acknowledged."""
         return self.under_way() == 0
 
+    def connected(self):
+        """Whether letters go to the actor without Ray's calls."""
+        line = self.env._client._link._agent._courier._line
+        return line is not None and line.open
+
     def close(self):
         self.env.close()
 
@@ -160,10 +165,11 @@ def test_a_worker_that_ray_restarts_takes_its_own_place_at_once(tmp_path):
 # --- the actor ---------------------------------------------------------------------------------------------
 
 
-def test_the_actor_is_killed_again_and_again_and_nothing_is_lost(tmp_path):
+@pytest.mark.parametrize("direct", [True, False])
+def test_the_actor_is_killed_again_and_again_and_nothing_is_lost(direct, tmp_path):
     name = next(NAMES)
     trace, path = TraceCurriculum(fields=frozenset({"rewards"})), tmp_path / "checkpoint"
-    with make(trace, name, checkpoint=path, checkpoint_every=7) as synced:
+    with make(trace, name, checkpoint=path, checkpoint_every=7, direct=direct) as synced:
         workers = [EnvWorker.remote(name, tmp_path / str(i), buffer_size=i) for i in range(2)]
         ray.get([worker.play.remote(1) for worker in workers])
         running = [worker.play.remote(150, pause=0.01) for worker in workers]
@@ -174,6 +180,7 @@ def test_the_actor_is_killed_again_and_again_and_nothing_is_lost(tmp_path):
             before = synced.metrics()["sync/episodes"]
             until(lambda before=before: synced.metrics()["sync/episodes"] > before + 10)
         played = ray.get(running)
+        assert ray.get([worker.connected.remote() for worker in workers]) == [direct] * 2
         assert [len(tasks) for _, tasks in played] == [151, 151]
         synced.update_on_demand({"time": 3})
         ray.get([worker.close.remote() for worker in workers])

@@ -2,8 +2,9 @@
 
 Environments and the learner write numbered letters to the actor. A process has one agent for all its environments,
 a thread that keeps at most one letter under way; tasks come back with the replies. So neither a step nor a reset
-calls Ray. The actor writes checkpoints; after a restart it goes on from the last one, and everybody sends again
-what came later.
+calls Ray. Letters go on a connection of the process's own to the actor, and by Ray's calls where there is none or it
+breaks. The actor writes checkpoints; after a restart it goes on from the last one, and everybody sends again what
+came later.
 
 Ray is imported when a curriculum is made or connected to, not before.
 """

@@ -5,8 +5,8 @@ Nothing here imports Ray: an actor is an object whose methods are called, one le
 
 from __future__ import annotations
 
+import logging
 import os
-import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -17,12 +17,24 @@ import cloudpickle  # type: ignore[import-untyped]
 
 from macurr.errors import CurriculumError, TransportError
 from macurr.host import CurriculumHost
+from macurr.transports.ray.door import Door
 from macurr.transports.ray.mail import open_letter
-from macurr.transports.ray.messages import Failure, Letter, Outcome, Reply, Settings, outcome_of, packed
+from macurr.transports.ray.messages import (
+    Failure,
+    Letter,
+    Outcome,
+    Reply,
+    Settings,
+    letter_of,
+    outcome_of,
+    packed,
+)
 from macurr.transports.ray.saver import Saver, Saving
 from macurr.transports.ray.workers import Worker, Workers
 
 __all__ = ["CurriculumActor"]
+
+_logger = logging.getLogger("macurr")
 
 
 class CurriculumActor:
@@ -55,6 +67,7 @@ class CurriculumActor:
         self._busy: tuple[str, float] | None = None
         self._closing = False
         self._saver: Saver | None = None
+        self._door: Door | None = None
         self._refusal: Failure | None = None
         self._opened = outcome_of(lambda: self._open(parcel, max_envs, saving, restarted))
 
@@ -68,6 +81,19 @@ class CurriculumActor:
         except Exception as error:
             self._refusal = Failure.of(error)
             raise
+
+    def listen(self, ip: str) -> None:
+        """Take letters on direct connections, too.
+
+        Args:
+            ip: The address of this node by which others know it.
+        """
+        try:
+            self._door = Door(ip, self.exchange)
+        except OSError as error:  # then by Ray only
+            _logger.warning("The curriculum's actor cannot listen at %s: %s", ip, error)
+        else:
+            self._settings = self._settings._replace(door=self._door.address)
 
     # Environments
 
@@ -84,7 +110,7 @@ class CurriculumActor:
         Returns:
             The pickled `Reply`. Its `seq` is smaller than the letter's where earlier letters are to be sent again.
         """
-        letter: Letter = pickle.loads(parcel)
+        letter = letter_of(parcel)
         with self._doing("letter of a worker"):
             try:
                 return packed(self._answer(letter))
@@ -198,6 +224,10 @@ class CurriculumActor:
 
     def hand_over(self) -> Outcome:
         """The host and the last metrics, to be kept by the learner. A last checkpoint is written."""
+        if self._door is not None:  # nothing may change the host while it is pickled
+            self._settings = self._settings._replace(door=None)
+            self._door.close()
+            self._door = None
 
         def work() -> Any:
             with self._doing("end"):

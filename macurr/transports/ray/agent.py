@@ -20,7 +20,8 @@ from macurr.errors import BacklogError, CurriculumLost, MacurrError, TaskTimeout
 from macurr.host import Assignment, Welcome
 from macurr.messages import EnvSpec
 from macurr.transports.ray.courier import KEEP, Courier
-from macurr.transports.ray.engine import ActorPort, check_process
+from macurr.transports.ray.engine import WATCH, ActorPort, check_process
+from macurr.transports.ray.line import Line
 from macurr.transports.ray.messages import Failure, Reply, Settings
 from macurr.transports.wire import pack
 
@@ -68,9 +69,9 @@ class Agent:
 
     def __init__(self, port: ActorPort, worker: str | None = None) -> None:
         self._port = port
-        self.settings: Settings = port.ask("settings").value()
+        self.settings = self._asked()
         name = port.worker if worker is None else f"{port.worker} {worker}"
-        self._courier = Courier(port, name, saves=self.settings.saves)
+        self._courier = Courier(port, name, saves=self.settings.saves, line=self._line())
         self._turn = threading.Condition()
         self._box = _Box()
         self._bytes = 0  # written and not yet delivered
@@ -86,6 +87,15 @@ class Agent:
         self._broken: Failure | None = None
         self._failed = self._closing = False
         self._thread = threading.Thread(target=self._run, name="macurr-ray-agent", daemon=True)
+
+    def _line(self) -> Line | None:
+        if self.settings.door is None:
+            return None
+        return Line(lambda: self._asked().door, lambda: self._port.connected)
+
+    def _asked(self) -> Settings:
+        settings: Settings = self._port.ask("settings", group=WATCH).value()
+        return settings
 
     # The environments' side
 
@@ -257,12 +267,15 @@ class Agent:
             while (letter := self._next()) is not None:
                 frames, updates = letter
                 self._take(self._courier.bring(frames), updates)
+                self._courier.mend()
             if not self._failed:
                 self._courier.bring(b"", last=True)
         except MacurrError as error:
             self._break(Failure.of(error))
         except Exception as error:  # a defect here must reach the environments, not die with the thread
             self._break(Failure.of(TransportError(f"The link to the curriculum failed: {error!r}"), error))
+        finally:
+            self._courier.close()
 
     def _next(self) -> tuple[bytes, list[tuple[int, int]]] | None:
         """Wait until it is time, and take the next letter from the box; None when it is time to end."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 import uuid
 from collections import deque
 from collections.abc import Callable
 
 from macurr.errors import TransportError
 from macurr.transports.ray.engine import ActorPort
-from macurr.transports.ray.messages import Answers, Letter, Reply, packed
+from macurr.transports.ray.line import Line
+from macurr.transports.ray.messages import Answers, Letter, Reply, packed, reply_of
 
 __all__ = ["Courier"]
 
@@ -28,10 +28,11 @@ class Courier:
         port: The way to the actor.
         name: The writer's name.
         saves: Whether the actor writes checkpoints at all.
+        line: A connection on which letters go rather than by Ray, as long as it holds; None for none.
     """
 
-    def __init__(self, port: ActorPort, name: str, *, saves: bool) -> None:
-        self._port, self._name, self._saves = port, name, saves
+    def __init__(self, port: ActorPort, name: str, *, saves: bool, line: Line | None = None) -> None:
+        self._port, self._name, self._saves, self._line = port, name, saves, line
         self._incarnation = uuid.uuid4().hex
         self._seq = 0
         self._kept: deque[Letter] = deque()
@@ -69,8 +70,21 @@ class Courier:
         return reply if frames else reply._replace(answers=Answers(), refusals=())
 
     def _ask(self, letter: Letter, patience: Callable[[], None]) -> Reply:
-        reply: Reply = pickle.loads(self._port.ask("exchange", packed(letter), patience=patience))
-        return reply
+        parcel = packed(letter)
+        data = None if self._line is None else self._line.ask(parcel)
+        if data is None:
+            data = self._port.ask("exchange", parcel, patience=patience)
+        return reply_of(data)
+
+    def mend(self) -> None:
+        """Open the connection, if there may be one and there is none."""
+        if self._line is not None:
+            self._line.mend()
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        if self._line is not None:
+            self._line.close()
 
     def _send_again(self, since: int, current: Letter, patience: Callable[[], None]) -> None:
         """Send what came after letter `since` again. If the actor dies over it, whoever calls starts anew."""

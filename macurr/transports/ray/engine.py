@@ -11,8 +11,10 @@ from typing import Any
 
 from macurr.errors import CurriculumLost, MissingDependencyError, TransportError, UsageError
 
-__all__ = ["ActorPort", "check_process", "connected_ray", "forked", "load_ray"]
+__all__ = ["WATCH", "ActorPort", "check_process", "connected_ray", "forked", "load_ray"]
 
+WATCH = "watch"
+"""The concurrency group of calls that do not wait in line behind the workers' letters."""
 SLICE = 0.5
 """Seconds between two looks at whether an answer is still worth waiting for."""
 PAUSE = 0.05

@@ -20,16 +20,14 @@ from macurr.statistics import StatRecorder
 from macurr.transports.base import Owner, SyncedCurriculum
 from macurr.transports.ray.agent import HEARTBEAT
 from macurr.transports.ray.courier import Courier
-from macurr.transports.ray.engine import ActorPort
+from macurr.transports.ray.engine import WATCH, ActorPort
 from macurr.transports.ray.links import RayComponents
 from macurr.transports.ray.messages import Outcome, Settings
 from macurr.transports.ray.registry import agents
 from macurr.transports.wire import pack
 
-__all__ = ["WATCH", "RayCurriculum", "RemoteHost", "end_actor"]
+__all__ = ["RayCurriculum", "RemoteHost", "end_actor"]
 
-WATCH = "watch"
-"""The concurrency group of calls that do not wait in line behind the workers' letters."""
 CHANGES = frozenset(
     {
         "register_env",

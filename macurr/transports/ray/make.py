@@ -12,8 +12,8 @@ import cloudpickle  # type: ignore[import-untyped]
 from macurr.curriculum import Curriculum
 from macurr.errors import UsageError
 from macurr.transports.ray.actor import CurriculumActor
-from macurr.transports.ray.engine import ActorPort, check_process, connected_ray, load_ray
-from macurr.transports.ray.learner import WATCH, RayCurriculum, end_actor
+from macurr.transports.ray.engine import WATCH, ActorPort, check_process, connected_ray, load_ray
+from macurr.transports.ray.learner import RayCurriculum, end_actor
 from macurr.transports.ray.links import RayComponents
 from macurr.transports.ray.messages import Settings
 from macurr.transports.ray.saver import Saving
@@ -38,6 +38,7 @@ def make_ray_curriculum(
     max_envs: int | None = None,
     worker_timeout: float = 30.0,
     detached: bool = False,
+    direct: bool = True,
     actor_options: Mapping[str, Any] | None = None,
 ) -> RayCurriculum:
     """Serve a curriculum to environments anywhere in a Ray cluster, from an actor of its own.
@@ -61,6 +62,9 @@ def make_ray_curriculum(
         worker_timeout: Seconds of silence after which a process counts as dead: its unfinished tasks go back. If
             it was only slow, it goes on where it was. One that is restarted by Ray replaces itself at once.
         detached: Whether the actor outlives this process; `get_ray_curriculum` then finds it again.
+        direct: Whether processes of environments open a connection of their own to the actor, which takes them a
+            tenth of the CPU time of Ray's calls. Needs free TCP ports between nodes; where there are none, and whenever
+            such a connection breaks, Ray's calls are used.
         actor_options: Further options of Ray for the actor, such as `resources` or `scheduling_strategy`.
 
     Returns:
@@ -87,7 +91,10 @@ def make_ray_curriculum(
         **(actor_options or {}),
     }
     port = ActorPort(
-        ray, actor_name, namespace, _started(ray, options, _parcel(curriculum), max_envs, settings, saving)
+        ray,
+        actor_name,
+        namespace,
+        _started(ray, options, _parcel(curriculum), max_envs, settings, direct, saving),
     )
     try:
         return RayCurriculum(port, RayComponents(actor_name, namespace).resolved())
@@ -139,11 +146,13 @@ class ServedActor(CurriculumActor):
     """The actor as Ray makes it; Ray tells whether it had an earlier life."""
 
     def __init__(
-        self, parcel: bytes, max_envs: int | None, settings: Settings, saving: Saving | None
+        self, parcel: bytes, max_envs: int | None, settings: Settings, direct: bool, saving: Saving | None
     ) -> None:
-        context = load_ray("The curriculum's actor").get_runtime_context()
-        restarted = bool(context.was_current_actor_reconstructed)
+        ray = load_ray("The curriculum's actor")
+        restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         super().__init__(parcel, max_envs, settings, saving, restarted)
+        if direct:
+            self.listen(ray.util.get_node_ip_address())
 
 
 def _ray_of_learner() -> Any:

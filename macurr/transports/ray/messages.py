@@ -12,8 +12,20 @@ import cloudpickle  # type: ignore[import-untyped]
 from macurr import errors
 from macurr.errors import CurriculumError
 from macurr.host import Welcome
+from macurr.transports.wire import Address
 
-__all__ = ["Answers", "Failure", "Letter", "Outcome", "Reply", "Settings", "outcome_of", "packed"]
+__all__ = [
+    "Answers",
+    "Failure",
+    "Letter",
+    "Outcome",
+    "Reply",
+    "Settings",
+    "letter_of",
+    "outcome_of",
+    "packed",
+    "reply_of",
+]
 
 
 class Settings(NamedTuple):
@@ -24,12 +36,14 @@ class Settings(NamedTuple):
         maxsize: Updates of one environment that may be under way.
         worker_timeout: Seconds of silence after which a worker counts as gone.
         saves: Whether the actor writes checkpoints, so that letters are to be kept until they are in one.
+        door: Where the actor listens for direct connections; None for nowhere.
     """
 
     timeout: float
     maxsize: int
     worker_timeout: float
     saves: bool
+    door: Address | None = None
 
 
 class Outcome(NamedTuple):
@@ -125,12 +139,25 @@ class Reply(NamedTuple):
 
 
 def packed(message: Letter | Reply) -> bytes:
-    """A message as bytes, which Ray passes on as they are: a quarter of an exchange's cost is saved."""
+    """A message as bytes, which Ray passes on as they are; plain tuples are the quickest to pickle."""
+    parts = tuple(tuple(part) if type(part) is Answers else part for part in message)
     try:
-        return pickle.dumps(message, protocol=5)
+        return pickle.dumps(parts, protocol=5)
     except Exception:  # a task of a class that only the learner's own script defines
-        data: bytes = cloudpickle.dumps(message)
+        data: bytes = cloudpickle.dumps(parts)
         return data
+
+
+def letter_of(data: bytes) -> Letter:
+    """The letter of which `packed` has made these bytes."""
+    letter = Letter(*pickle.loads(data))
+    return letter if letter.known is None else letter._replace(known=Answers(*letter.known))
+
+
+def reply_of(data: bytes) -> Reply:
+    """The reply of which `packed` has made these bytes."""
+    reply = Reply(*pickle.loads(data))
+    return reply._replace(answers=Answers(*reply.answers))
 
 
 def outcome_of(work: Callable[[], Any]) -> Outcome:
