@@ -37,7 +37,19 @@ class _Slow(TraceCurriculum):
         super().update_task_progress(task, progress, env_id)
 
 
-def until(condition, seconds=10.0):
+class _Gated(TraceCurriculum):
+    """Takes a progress report only when a permit is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.permits = threading.Semaphore(0)
+
+    def update_task_progress(self, task, progress, env_id=None):
+        assert self.permits.acquire(timeout=20)
+        super().update_task_progress(task, progress, env_id)
+
+
+def until(condition, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -145,14 +157,17 @@ def test_a_curriculum_that_was_never_started_closes():
 
 @pytest.mark.timeout(60)
 def test_a_slow_curriculum_stops_an_env_that_tells_too_much():
-    # Applied updates are acknowledged by eights, which takes longer than the environment may wait.
-    synced = make_multiprocessing_curriculum(_Slow(), maxsize=16, timeout=6.5 * SLOW)
+    curriculum = _Gated()
+    synced = make_multiprocessing_curriculum(curriculum, maxsize=16, timeout=30)
     link = synced.components.connect(SPEC)
     for i in range(16):
         link.send(TaskProgress(i, link.env_id, {"left": 0.5}))
+    curriculum.permits.release(7)  # updates are acknowledged by eights
+    link._channel._timeout = 0.2
     with pytest.raises(BacklogError, match="raise timeout or maxsize"):
         link.send(TaskProgress(16, link.env_id, {"left": 0.5}))
     assert synced._server.queued <= 16
+    curriculum.permits.release(9)
     until(lambda: synced.metrics()["sync/updates_applied"] == 16)
     synced.close()
     assert [p.task for p in TraceCurriculum.heard(synced, "progress")] == list(range(16))
@@ -170,36 +185,39 @@ def test_a_window_that_is_full_opens_again():
 
 @pytest.mark.timeout(60)
 def test_tasks_do_not_queue_behind_updates():
-    curriculum = _Slow()
+    curriculum = _Gated()
     with make_multiprocessing_curriculum(curriculum, timeout=30) as synced:
         busy, other = synced.components.connect(SPEC), synced.components.connect(SPEC)
         for i in range(5):
             busy.send(TaskProgress(i, busy.env_id, {"left": 0.5}))
         until(lambda: synced._server.queued)
         other.request(1, start=False)
+        curriculum.permits.release(2)  # at the third, everything would stop
+        other._channel._timeout = 10
         other.task()
         assert len([kind for kind, _ in curriculum.calls if kind == "progress"]) <= 2
+        curriculum.permits.release(3)
 
 
 @pytest.mark.timeout(60)
 def test_a_reset_that_times_out_can_be_tried_again():
-    class Sleepy(TraceCurriculum):
-        naps = 1
+    awake = threading.Event()
 
+    class Sleepy(TraceCurriculum):
         def _sample(self, k):
-            if self.drawn == 1 and self.naps:
-                self.naps = 0
-                time.sleep(SLOW)
+            assert self.drawn == 0 or awake.wait(20)
             return super()._sample(k)
 
     synced = make_multiprocessing_curriculum(Sleepy(), timeout=30)
     env = PettingZooSyncWrapper(ProbeEnv(length=1), synced.components, buffer_size=0)
     env.reset()
     env.step({"left": 0, "right": 0})
-    env._client._link._channel._timeout = 0.1 * SLOW
+    channel = env._client._link._channel
+    channel._timeout = 0.02
     with pytest.raises(TaskTimeoutError, match="a task"):
         env.reset()
-    time.sleep(1.5 * SLOW)
+    channel._timeout = 20
+    awake.set()
     env.reset()
     assert env.task == 1
     env.step({"left": 0, "right": 0})
