@@ -71,11 +71,13 @@ class Network(nn.Sequential):
     def arrays(self) -> Layers:
         """Weights and biases as arrays that share their memory; empty where torch is the better place to compute.
 
-        That is on other devices than the processor, with a memory, and for large layers.
+        That is on other devices than the processor, in other than single precision, with a memory, and for large
+        layers.
         """
         if self._arrays is None:
             layers: Layers = ()
-            if self.memory is None and self.last.weight.is_cpu:
+            weight = self.last.weight
+            if self.memory is None and weight.is_cpu and weight.dtype is torch.float32:
                 layers = [
                     (layer.weight.detach().numpy().T, layer.bias.detach().numpy()) for layer in self._layers
                 ]

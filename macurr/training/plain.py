@@ -6,6 +6,7 @@ For the few dozen rows of a group of environments, a call of torch costs more th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Plain:
     def __init__(
         self, layers: Layers, normaliser: tuple[Floats, Floats] | None, log_std: Floats | None
     ) -> None:
-        self.weights = [np.ascontiguousarray(weight) for weight, _ in layers]
+        self.weights = [np.array(weight, order="C") for weight, _ in layers]
         parts = [*(normaliser or ()), *(bias for _, bias in layers), *(() if log_std is None else (log_std,))]
         self.kind = (normaliser is not None, log_std is not None, *(weight.shape for weight in self.weights))
         self.vectors = np.concatenate(parts)
@@ -87,31 +88,37 @@ class Team:
         ends = np.cumsum(counts).tolist()
         self._slices = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
         self._weights = list(zip(*(policy.weights for policy in policies), strict=True))
-        vectors = np.array([policy.vectors for policy in policies]).repeat(counts, axis=0)
-        normalised, continuous = first.kind[:2]
-        widths = [weight.shape[1] for weight in first.weights]
-        widths = [len(first.weights[0])] * 2 * bool(normalised) + widths + widths[-1:] * bool(continuous)
-        parts = np.split(vectors, np.cumsum(widths)[:-1].tolist(), axis=1)
-        self._log_std = parts.pop() if continuous else None
-        self._normaliser = (parts.pop(0), parts.pop(0)) if normalised else None
-        self._biases = parts
+        self._vectors = np.array([policy.vectors for policy in policies])
+        self._player = np.repeat(np.arange(len(policies)), counts)
+        self._normalised, self._continuous = first.kind[:2]
+        units = [weight.shape[1] for weight in first.weights]
+        start = 2 * len(first.weights[0]) if self._normalised else 0
+        starts = np.cumsum([start, *units]).tolist()
+        self._biases = [slice(*pair) for pair in pairwise(starts)]
+        self._log_std = slice(starts[-1], None)
 
     def parameters(self, rows: Floats) -> Floats:
         """Parameters of distributions over actions, (n, width), of observations (n, features)."""
+        vectors = self._vectors.take(self._player, 0)
         with np.errstate(**_QUIET):
-            if self._normaliser is not None:
-                rows = (rows - self._normaliser[0]) * self._normaliser[1]
+            if self._normalised:
+                features = rows.shape[1]
+                rows = (rows - vectors[:, :features]) * vectors[:, features : 2 * features]
                 np.minimum(np.maximum(rows, -_BOUND, out=rows), _BOUND, out=rows)
-            last = len(self._biases) - 1
-            for place, (weights, biases) in enumerate(zip(self._weights, self._biases, strict=True)):
-                after = np.empty(biases.shape, np.float32)
-                for part, weight in zip(self._slices, weights, strict=True):
-                    _product(rows[part], weight, after[part])
-                rows = after
-                rows += biases
-                if place < last:
-                    np.tanh(rows, rows)
-        return rows if self._log_std is None else np.concatenate([rows, self._log_std], axis=1)
+            for weights, biases in zip(self._weights[:-1], self._biases, strict=False):
+                rows = self._products(rows, weights)
+                rows += vectors[:, biases]
+                np.tanh(rows, rows)
+            rows = self._products(rows, self._weights[-1])
+            rows += vectors[:, self._biases[-1]]
+        return np.concatenate([rows, vectors[:, self._log_std]], axis=1) if self._continuous else rows
+
+    def _products(self, rows: Floats, weights: Sequence[Floats]) -> Floats:
+        """Each policy's rows times its weights."""
+        after = np.empty((len(rows), weights[0].shape[1]), np.float32)
+        for part, weight in zip(self._slices, weights, strict=True):
+            _product(rows[part], weight, after[part])
+        return after
 
 
 def _product(rows: Floats, weight: Floats, out: Floats | None = None) -> Floats:

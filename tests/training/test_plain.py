@@ -108,6 +108,7 @@ def test_memories_and_images_are_left_to_torch(recurrent):
     policy = Policy(PolicySpec(6, 3, "discrete", (8,), recurrent=recurrent, recurrent_size=4), generator())
     assert not policy.actor.arrays
     assert policy.plain() is None
+    assert not Policy(PolicySpec(6, 3, "discrete", (8,)), generator()).double().actor.arrays
     assert Policy(PolicySpec(26, 3, "discrete", (8,), agents=1, image=(5, 5, 1)), generator()).plain() is None
 
 
@@ -195,8 +196,9 @@ def test_what_a_policy_says_does_not_depend_on_who_else_is_in_its_team():
     assert np.array_equal(Team([plain[2], plain[0]], [4, 6]).parameters(seen[5:])[:4], alone)
 
 
-def test_a_plain_policy_is_a_copy():
-    policy = drawn(KINDS["discrete"], 1)
+@pytest.mark.parametrize("hidden", [(8, 5), (1, 1)], ids=str)
+def test_a_plain_policy_is_a_copy(hidden):
+    policy = drawn(PolicySpec(6, 1, "discrete", hidden), 1)
     plain, seen = policy.plain(), np.ones((1, 6), np.float32)
     before = Team([plain], [1]).parameters(seen)
     policy.load_arrays(drawn(policy.spec, 2).arrays())
