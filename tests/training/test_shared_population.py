@@ -418,7 +418,7 @@ def test_killed_in_the_midst_of_publishing(tmp_path, forked):
     rng, steps = np.random.default_rng(0), 0
     for _ in range(25):
         writer = forked(_publish_for_ever, tmp_path, "writer")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         file = tmp_path / "population" / "members" / "writer" / "member.json"
         started = file.stat().st_mtime_ns if file.exists() else 0
         while not file.exists() or file.stat().st_mtime_ns == started:

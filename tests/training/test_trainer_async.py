@@ -55,7 +55,7 @@ def report_of(rollouts):
     return LearnerReport(rollouts, [], [], [{}], (0, 0.0, 0), 1.0, 1.0, 0, 0.0)
 
 
-def wait_for(what, seconds=10.0):
+def wait_for(what, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it never came"
@@ -238,13 +238,13 @@ def test_a_failure_of_the_thread_reaches_whoever_feeds_it():
     background = BackgroundTraining(train, 2)
     background.put([], 0.0)
     background.put([object()], 0.0)
-    assert done.wait(5)
+    assert done.wait(20)
     wait_for(lambda: background._failure is not None)
     assert len(background.take()) == 1, "what was done before is told first"
     for _ in range(2):
         with pytest.raises(TrainingError, match="not finite"):
             background.take()
-    assert background.stop(5)
+    assert background.stop(20)
 
 
 @pytest.mark.timeout(30)
@@ -253,16 +253,16 @@ def test_an_end_does_not_wait_for_what_was_not_begun():
 
     def train(rollouts, progress):
         begun.set()
-        go_on.wait(10)
+        go_on.wait(20)
         return report_of(rollouts)
 
     background = BackgroundTraining(train, 3)
     for _ in range(3):
         background.put([], 0.0)
-    assert begun.wait(5)
+    assert begun.wait(20)
     assert not background.stop(0.05), "it is still at the first"
     go_on.set()
-    assert background.stop(5)
+    assert background.stop(20)
     assert len(background.take()) == 1
     assert background.waiting == 0
 

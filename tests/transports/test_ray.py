@@ -152,9 +152,15 @@ class Slow(TraceCurriculum):
         super().update_task_progress(task, progress, env_id)
 
 
+def set_timeout(owner, seconds):
+    """How long its calls wait from now on: to connect and to close may take its time on a busy machine."""
+    owner.settings = owner.settings._replace(timeout=seconds)
+
+
 def test_a_slow_curriculum_stops_an_env_that_tells_too_much():
-    with make_ray_curriculum(Slow(0.3), next(NAMES), maxsize=8, timeout=1.0) as synced:
+    with make_ray_curriculum(Slow(0.3), next(NAMES), maxsize=8, timeout=30) as synced:
         link = synced.components.connect(SPEC)
+        set_timeout(link._agent, 1.0)
         reports = [TaskProgress(i, link.env_id, {"left": 0.5}) for i in range(20)]
         with pytest.raises(BacklogError, match="raise timeout or maxsize"):
             deque(map(link.send, reports), maxlen=0)
@@ -176,8 +182,10 @@ def test_a_window_that_is_full_opens_again():
 
 
 def test_a_stuck_curriculum_is_told_of_and_its_health_can_be_asked():
-    synced = make_ray_curriculum(Slow(8.0), next(NAMES), timeout=0.5)
+    synced = make_ray_curriculum(Slow(30.0), next(NAMES), timeout=30)
     link = synced.components.connect(SPEC)
+    set_timeout(link._agent, 0.5)
+    set_timeout(synced._remote, 0.5)
     assert synced.health()["busy_with"] is None
     link.send(TaskProgress(0, link.env_id, {"left": 0.5}))
     link.request(1, start=True)
@@ -188,6 +196,7 @@ def test_a_stuck_curriculum_is_told_of_and_its_health_can_be_asked():
     health = synced.health()
     assert health["busy_with"] == "letter of a worker"
     assert health["busy_seconds"] > 0.3
+    set_timeout(link._agent, 30)
     ray.kill(ray.get_actor(synced.components.actor_name))
     with pytest.raises(CurriculumLost):
         link.task()
