@@ -11,8 +11,9 @@ EXAMPLES = [
 ]
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_example_runs(example, tmp_path):
-    result = run_python([example, "--smoke"], cwd=tmp_path, timeout=100)
+    result = run_python([example, "--smoke"], cwd=tmp_path, timeout=160)
     assert_succeeded(result)
     assert result.stdout.strip(), "an example shows its reader something"

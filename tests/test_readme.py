@@ -79,11 +79,12 @@ def _case(block):
     return pytest.param(block, id=f"{block.page}:{block.line}", marks=marks)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("block", [_case(block) for block in BLOCKS if block.language == "python"])
 def test_python_block_runs(block, tmp_path):
     script = tmp_path / "block.py"
     script.write_text(block.text, encoding="utf-8")
-    assert_succeeded(run_python([script], cwd=tmp_path, timeout=100))
+    assert_succeeded(run_python([script], cwd=tmp_path, timeout=160))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
