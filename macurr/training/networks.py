@@ -94,7 +94,7 @@ class Network(nn.Sequential):
         Returns:
             (n, outputs), and the states after the step, None without a memory.
         """
-        if len(rows) <= MOST_ROWS and not torch.is_grad_enabled() and self.arrays:
+        if rows.shape[0] <= MOST_ROWS and not torch.is_grad_enabled() and self.arrays:
             return torch.from_numpy(forward(self.arrays, rows.numpy())), None
         rows = self._below(rows)
         if self.memory is not None:

@@ -180,11 +180,11 @@ class Policy(Actor):
         home, device = observations.device, self.device
         features = self.encode(observations.to(device))
         ours, theirs = self._split(state)
-        outputs, ours = self.actor(features, ours)
+        outputs, ours = self.actor.forward(features, ours)
         params = self.parameters_of(outputs)
         masks = None if masks is None else masks.to(device)
         actions, log_probs = self.spec.distribution.draw(params, masks, generator)
-        values, theirs = self.critic(self._criticised(features, observations, central), theirs)
+        values, theirs = self.critic.forward(self._criticised(features, observations, central), theirs)
         after = None if ours is None or theirs is None else torch.cat([ours, theirs], dim=-1).to(home)
         return Step(actions.to(home), log_probs.to(home), self._denormalised(values).to(home), after)
 
@@ -206,7 +206,7 @@ class Policy(Actor):
         """
         home, device = observations.device, self.device
         ours, theirs = self._split(state)
-        outputs, ours = self.actor(self.encode(observations.to(device)), ours)
+        outputs, ours = self.actor.forward(self.encode(observations.to(device)), ours)
         masks = None if masks is None else masks.to(device)
         actions = self.spec.distribution.sample(self.parameters_of(outputs), masks, generator).to(home)
         if ours is None:
@@ -220,7 +220,7 @@ class Policy(Actor):
     ) -> Tensor:
         """What the future is worth in units of reward, (n,); see `step`."""
         features = self.encode(observations.to(self.device))
-        values, _ = self.critic(self._criticised(features, observations, central), self._split(state)[1])
+        values, _ = self.critic.forward(self._criticised(features, observations, central), self._split(state)[1])
         return self._denormalised(values).to(observations.device)
 
     def initial_state(self, n: int) -> Tensor | None:
