@@ -1,7 +1,7 @@
 """The actor's side of direct connections: letters come in and replies go out without a call of Ray's.
 
-A call of Ray's takes a process a millisecond of CPU, a message on a connection a tenth of that. Ray still places the
-actor, names it, restarts it, and tells where it listens and the key; and what fails here goes by Ray.
+A call of Ray's takes the process that makes it a millisecond of CPU, a message and its answer a fraction of that. Ray
+still places the actor, names it, restarts it, and tells where it listens and the key; and what fails here goes by Ray.
 """
 
 from __future__ import annotations

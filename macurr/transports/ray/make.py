@@ -63,7 +63,7 @@ def make_ray_curriculum(
             it was only slow, it goes on where it was. One that is restarted by Ray replaces itself at once.
         detached: Whether the actor outlives this process; `get_ray_curriculum` then finds it again.
         direct: Whether processes of environments open a connection of their own to the actor, which takes them a
-            tenth of the CPU time of Ray's calls. Needs free TCP ports between nodes; where there are none, and whenever
+            third of the CPU time of Ray's calls. Needs free TCP ports between nodes; where there are none, and whenever
             such a connection breaks, Ray's calls are used.
         actor_options: Further options of Ray for the actor, such as `resources` or `scheduling_strategy`.
 
