@@ -28,7 +28,7 @@ import pytest
 hypothesis.settings.register_profile("macurr", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("macurr")
 
-_GRACE = 10.0  # seconds for what a test has closed to end
+_GRACE = 30.0  # seconds for what a test has closed to end
 
 
 def _extra_threads(before):

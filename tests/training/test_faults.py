@@ -101,7 +101,7 @@ def test_an_environment_that_breaks_ends_the_run_with_all_that_was_reached(
 
     with pytest.raises(error, match=words):
         train(config, At(3, fall_ill))
-    assert time.monotonic() - begun[0] < 10
+    assert time.monotonic() - begun[0] < 30
     state = load_state(tmp_path / "run" / "checkpoint.state")
     rows = read_csv(tmp_path / "run" / "metrics.csv")
     reached = state["counters"]["update"]

@@ -223,10 +223,10 @@ def test_nothing_of_a_run_is_left_running(tmp_path):
         time.sleep(delay)
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) != 0
-        assert time.monotonic() - begun < 15
+        assert process.wait(40) != 0
+        assert time.monotonic() - begun < 30
         assert load_state(folder / "checkpoint.state")["counters"]["update"] >= 1
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while any(os.path.exists(f"/proc/{child}") for child in children):
             assert time.monotonic() < deadline
             time.sleep(0.01)
