@@ -122,7 +122,7 @@ def make(curriculum, name, **options):
 
 def test_a_worker_that_is_killed_harms_nobody_and_its_tasks_go_back(tmp_path):
     name = next(NAMES)
-    with make(TraceCurriculum(), name, worker_timeout=3.0) as synced:
+    with make(TraceCurriculum(), name, worker_timeout=5.0) as synced:
         victim, survivor = (EnvWorker.remote(name, tmp_path / who) for who in ("victim", "survivor"))
         victims, _ = ray.get(victim.play.remote(1))
         ray.get(survivor.play.remote(1))
