@@ -23,10 +23,11 @@ class BackgroundTraining:
     Args:
         train: Trains on a dataset, given how much of the run is done.
         bound: Most datasets that may wait.
+        told: Is called, in the thread, whenever there is something to take.
     """
 
-    def __init__(self, train: Train, bound: int) -> None:
-        self._train, self._bound = train, bound
+    def __init__(self, train: Train, bound: int, told: Callable[[], None] = lambda: None) -> None:
+        self._train, self._bound, self._told = train, bound, told
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Sequence[Rollout], float]] = deque()
         self._reports: deque[LearnerReport] = deque()
@@ -98,7 +99,9 @@ class BackgroundTraining:
                 with self._changed:
                     self._reports.append(report)
                     self._changed.notify_all()
+                self._told()
         except BaseException as error:  # whatever it is, the main thread has to know
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
+            self._told()

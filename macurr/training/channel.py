@@ -1,4 +1,4 @@
-"""Messages between the learner and a worker over a pair of sockets. Imported by workers: no torch.
+"""Messages between two processes over a pair of sockets: a learner or collector, and its child. No torch is imported.
 
 A message is a head, eight bytes of length, one of kind and four of the group that it is about, padded to sixteen, and
 the content.
@@ -12,23 +12,54 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-__all__ = ["ACT", "FAILED", "FRAME", "JOBS", "PULSE", "RESET", "Channel", "Line", "Message"]
+__all__ = [
+    "ACT",
+    "FAILED",
+    "FRAME",
+    "GO",
+    "JOBS",
+    "NEWS",
+    "PAUSE",
+    "PULSE",
+    "RESET",
+    "TAKEN",
+    "WEIGHTS",
+    "Channel",
+    "Line",
+    "Message",
+    "Part",
+    "wait_for",
+]
 
 RESET, ACT, JOBS = b"R", b"A", b"J"
-"""What the learner says."""
+"""What a worker is told; `JOBS` is the first that any child process is told."""
 FRAME, FAILED = b"F", b"X"
-"""What a worker says."""
+"""What a worker says; `FAILED` is the last that any child process says."""
+WEIGHTS, PAUSE, GO, TAKEN = b"W", b"P", b"G", b"T"
+"""What a collector is told."""
+NEWS = b"N"
+"""What a collector says."""
 
 PULSE = 1.0
 """Seconds after which who waits looks whether the other side is still there."""
 
 Part = bytes | bytearray | memoryview
 
+# Made anew for each wait: one that needs no descriptor of its own is the cheapest.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
 _HEAD = struct.Struct("<QcxxxI")
 _BUFFER = 1 << 20
 """Bytes that should find room in the socket, so that a worker need not wait for the learner."""
+
+
+class HasNumber(Protocol):
+    """A socket, or what has one."""
+
+    def fileno(self) -> int:
+        """Its number."""
 
 
 class Message(NamedTuple):
@@ -40,7 +71,7 @@ class Message(NamedTuple):
 
 
 class Channel:
-    """The worker's end, which waits.
+    """A worker's end, which waits.
 
     Args:
         sock: The socket.
@@ -83,7 +114,7 @@ class Channel:
 
 
 class Line:
-    """The learner's end, which never waits to read, and while it waits to write takes in what comes.
+    """An end that never waits to read, and while it waits to write takes in what comes.
 
     So neither side can stand in the other's way, however large the messages of both are.
 
@@ -101,6 +132,7 @@ class Line:
         _widen(sock)
         self.inbox: deque[Message] = deque()
         self.over = False
+        self._outbox: deque[memoryview] = deque()
         self._head: tuple[bytes, int] | None = None
         self._data = bytearray(_HEAD.size)
         self._got = 0
@@ -109,10 +141,44 @@ class Line:
         """The socket's number, for who waits for several."""
         return self._sock.fileno()
 
+    @property
+    def blocked(self) -> bool:
+        """Whether something waits to be sent by `flush`."""
+        return bool(self._outbox)
+
+    def post(self, kind: bytes, parts: Sequence[Part] = (), group: int = 0) -> None:
+        """Send one message as far as there is room for it now; `flush` sends the rest.
+
+        Args:
+            kind: Its kind.
+            parts: Its content, which is not copied: nobody may change it before all is sent.
+            group: The number that it is about.
+
+        Raises:
+            OSError: the other end is closed.
+        """
+        self._outbox.extend(memoryview(part) for part in (_head(kind, parts, group), *parts) if len(part))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room.
+
+        Raises:
+            OSError: the other end is closed.
+        """
+        while self._outbox:
+            try:
+                sent = self._sock.send(self._outbox[0])
+            except BlockingIOError:
+                return
+            rest = self._outbox.popleft()[sent:]
+            if rest:
+                self._outbox.appendleft(rest)
+
     def send(
         self, kind: bytes, parts: Sequence[Part], group: int, check: Callable[[], None] = lambda: None
     ) -> None:
-        """Send one message.
+        """Send one message, and wait until it is sent.
 
         Args:
             kind: Its kind.
@@ -123,13 +189,10 @@ class Line:
         Raises:
             OSError: the other end is closed.
         """
-        for part in (_head(kind, parts, group), *parts):
-            rest = memoryview(part)
-            while rest:
-                try:
-                    rest = rest[self._sock.send(rest) :]
-                except BlockingIOError:
-                    self._wait_for_room(check)
+        self.post(kind, parts, group)
+        while self._outbox:
+            self._wait_for_room(check)
+            self.flush()
 
     def read(self) -> None:
         """Take in everything that has come, without waiting."""
@@ -163,13 +226,33 @@ class Line:
         self._got = 0
 
     def _wait_for_room(self, check: Callable[[], None]) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            if not selector.select(PULSE):
-                check()
+        if not wait_for([self], PULSE, [self]):
+            check()
         self.read()
         if self.over:
             raise BrokenPipeError("The other end of the line is closed.")
+
+
+def wait_for(
+    readers: Sequence[HasNumber], seconds: float | None, writers: Sequence[HasNumber] = ()
+) -> set[int]:
+    """Wait until something comes from one of the sockets, or there is room in one.
+
+    Args:
+        readers: Those from which something may come.
+        seconds: How long to wait; None for ever.
+        writers: Those among them that have something to send.
+
+    Returns:
+        The numbers of those where there is; none where the time is over.
+    """
+    numbers = {reader.fileno(): selectors.EVENT_READ for reader in readers}
+    for writer in writers:
+        numbers[writer.fileno()] = selectors.EVENT_READ | selectors.EVENT_WRITE
+    with _Selector() as selector:
+        for number, events in numbers.items():
+            selector.register(number, events)
+        return {key.fd for key, _ in selector.select(seconds)}
 
 
 def _head(kind: bytes, parts: Sequence[Part], group: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 __all__ = ["Clock"]
 
@@ -18,6 +19,11 @@ class Clock:
         now = time.perf_counter()
         self._seconds[name] = self._seconds.get(name, 0.0) + now - since
         return now
+
+    def gain(self, seconds: Mapping[str, float]) -> None:
+        """Take over what another clock has counted."""
+        for name, more in seconds.items():
+            self._seconds[name] = self._seconds.get(name, 0.0) + more
 
     def take(self) -> dict[str, float]:
         """What was counted; begins anew."""

@@ -1,8 +1,4 @@
-"""Collecting rollouts with central, batched inference.
-
-Groups of environments are served in the order in which their frames arrive: while one steps, the learner thinks for
-another. Within a rollout nobody waits for anybody.
-"""
+"""Collecting rollouts with central, batched inference: while a group steps, actions are found for another."""
 
 from __future__ import annotations
 
@@ -91,11 +87,22 @@ class Collector:
         Raises:
             MacurrError: an environment or the curriculum failed, or a worker died.
         """
-        for streams in self._streams:
-            streams.group.reset()
+        self.begin()
         for streams in self._streams:
             frame, _ = streams.group.frame()
             streams.begin(frame)
+            streams.waits = False
+
+    def begin(self) -> None:
+        """Begin an episode everywhere, as `reset`, but let `pump` wait for it."""
+        for streams in self._streams:
+            streams.group.reset()
+            streams.anew = streams.waits = True
+
+    @property
+    def begun(self) -> bool:
+        """Whether all groups have the first frame of their episodes."""
+        return not any(streams.anew for streams in self._streams)
 
     def collect(self, rounds: int = 1) -> list[Rollout]:
         """Let every group play exactly so many rollouts, then stop.
@@ -106,7 +113,7 @@ class Collector:
             The rollouts, round by round, in the order of the groups.
 
         Raises:
-            MacurrError: an environment or the curriculum failed, or workers died more often than they may.
+            MacurrError: an environment or the curriculum failed, or too many workers died.
         """
         for streams in self._streams:
             streams.quota = rounds
@@ -141,6 +148,14 @@ class Collector:
     def busy(self) -> bool:
         """Whether a frame is under way."""
         return any(streams.waits for streams in self._streams)
+
+    @property
+    def unfinished(self) -> int:
+        """Environment steps of rollouts that are under way."""
+        return sum(each.step * each.group.shape.envs for each in self._streams if each.rollout is not None)
+
+    def wake(self) -> None:
+        """Let who is in `pump` return soon: here, it waits for a frame at most."""
 
     # One turn
 
@@ -262,7 +277,7 @@ class Collector:
         """Go on from `state_dict()`.
 
         Returns:
-            Whether the environments go on too; otherwise `reset` has to follow.
+            Whether the environments go on too; otherwise `reset` or `begin` has to follow.
 
         Raises:
             StateError: it is of other environments.
@@ -274,9 +289,8 @@ class Collector:
         if envs is None or any(load is None for load in loads):
             return False
         if len(groups) != len(self._streams) or len(envs) != len(loads):
-            raise StateError(
-                f"The state is of {len(groups)} groups of environments; there are {len(self._streams)}."
-            )
+            text = f"The state is of {len(groups)} groups of environments; there are {len(self._streams)}."
+            raise StateError(text)
         for load, one in zip(loads, envs, strict=True):
             load(one)  # type: ignore[misc]  # none is None here
         for streams, one in zip(self._streams, groups, strict=True):

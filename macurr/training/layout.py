@@ -29,6 +29,8 @@ _OBSERVATION = "observation"
 class Layout:
     """The arrays that stand for one environment's observations and actions.
 
+    A pickled layout says what arrays are like; it neither writes observations nor decodes actions.
+
     Args:
         env: The environment, Parallel or AEC.
         name: What to call it in errors.
@@ -85,6 +87,11 @@ class Layout:
             encoder(part, size) if image is None else image_encoder(part, image)
             for part, size in zip(parts, sizes, strict=True)
         ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What encodes and decodes stays where the environments are: elsewhere only the sizes of arrays count.
+        codecs = {"_encoders", "decoders", "_slots"}
+        return {name: value for name, value in vars(self).items() if name not in codecs}
 
     # Observations
 

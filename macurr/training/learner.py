@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -86,6 +86,8 @@ class Learner:
         policies: The policies in training.
         ppos: The optimisers.
         versions: The policies' versions.
+        publications: How often policies were published.
+        on_publish: Is called whenever policies were, in the thread that published them.
     """
 
     def __init__(
@@ -108,6 +110,8 @@ class Learner:
         self._publishing = threading.Lock()
         self._acting = deepcopy(self.policies) if copies else self.policies
         self._published = [0] * count
+        self.publications = 0
+        self.on_publish: Callable[[], None] = _nothing
 
     # Acting
 
@@ -121,9 +125,11 @@ class Learner:
         """Let collectors act by the policies as they are now."""
         with self._publishing:
             self._published = list(self.versions)
+            self.publications += 1
             if self._acting is not self.policies:
                 for acting, policy in zip(self._acting, self.policies, strict=True):
                     acting.copy_from(policy)
+        self.on_publish()
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The published policies as one entry of a pool."""
@@ -267,3 +273,7 @@ class Learner:
             self.versions = [int(version) for version in state["versions"]]
             self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
             self.publish()
+
+
+def _nothing() -> None:
+    """Nobody waits for policies."""

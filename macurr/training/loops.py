@@ -5,22 +5,47 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from macurr.errors import TrainingError
 from macurr.training.background import BackgroundTraining
 from macurr.training.batch import BatchPlan
+from macurr.training.clock import Clock
 from macurr.training.collector import Collector
 from macurr.training.config import TrainConfig
 from macurr.training.learner import Learner, LearnerReport
-from macurr.training.rollout import Rollout
+from macurr.training.rollout import Episode, Rollout
 
-__all__ = ["AsynchronousLoop", "Loop", "SynchronousLoop", "make_loop"]
+__all__ = ["AsynchronousLoop", "Collecting", "Loop", "SynchronousLoop", "make_loop"]
 
 _LOOK_AROUND = 0.2
 """Seconds between two looks while collection is paused."""
 _PATIENCE = 8.0
 """Seconds that the learner gets at the end to finish the dataset that it is at."""
+
+
+class Collecting(Protocol):
+    """What collects, in this process or in one of its own; see `Collector`."""
+
+    clock: Clock
+    strays: list[Episode]
+    paused: bool
+
+    @property
+    def busy(self) -> bool:
+        """Whether a frame is under way."""
+
+    def pump(self) -> list[Rollout]:
+        """The rollouts that are complete by now; waits for something to happen."""
+
+    def wake(self) -> None:
+        """Let who is in `pump` return soon."""
+
+    def take_steps(self) -> int:
+        """Environment steps since they were last taken."""
+
+    def state_dict(self, *, whole: bool) -> dict[str, Any]:
+        """Chance, and where `whole` what groups remember and the environments themselves."""
 
 
 class Loop(Protocol):
@@ -78,7 +103,8 @@ class SynchronousLoop:
 class AsynchronousLoop:
     """Collects all the time, and trains in a thread of its own.
 
-    Where as many datasets wait for the learner as may, everybody pauses until it takes one.
+    A collector in a process of its own shares no interpreter with that thread. Where as many datasets wait for the
+    learner as may, everybody pauses until it takes one.
 
     Args:
         collector: Collects.
@@ -90,7 +116,7 @@ class AsynchronousLoop:
 
     def __init__(
         self,
-        collector: Collector,
+        collector: Collecting,
         learner: Learner,
         plan: BatchPlan,
         progress: Callable[[], float],
@@ -100,7 +126,7 @@ class AsynchronousLoop:
         self._backlog: list[Rollout] = []
         self._size = 0
         self._reports: deque[LearnerReport] = deque()
-        self.background = BackgroundTraining(learner.train, bound)
+        self.background = BackgroundTraining(learner.train, bound, collector.wake)
         self.settled = True
 
     def update(self) -> LearnerReport:
@@ -146,12 +172,12 @@ class AsynchronousLoop:
 
 def make_loop(
     config: TrainConfig,
-    collector: Collector,
+    collector: Collecting,
     learner: Learner,
     plan: BatchPlan,
     progress: Callable[[], float],
 ) -> Loop:
     """The loop that a run's settings ask for."""
-    if not config.asynchronous:
+    if isinstance(collector, Collector) and not config.asynchronous:
         return SynchronousLoop(collector, learner, plan, progress)
     return AsynchronousLoop(collector, learner, plan, progress, config.num_batches_to_accumulate)

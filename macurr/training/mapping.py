@@ -124,6 +124,14 @@ class PolicyMapping:
         self._choose = None if name in MAPPINGS else _function(name)
         self._drawn: dict[int, NDArray[np.int16]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A user's function is found again by its path, whatever pickle thinks of it.
+        return {name: value for name, value in vars(self).items() if name != "_choose"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._choose = None if self.name in MAPPINGS else _function(self.name)
+
     def draw(self, env: int, episode: int) -> NDArray[np.int16]:
         """The policies of an episode that begins.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,7 @@ import torch
 
 from macurr.errors import ConfigError
 from macurr.opponents import AgentPool
-from macurr.training.acting import Actors
-from macurr.training.collector import Collector
+from macurr.training.collector_process import CollectorProcess
 from macurr.training.config import TrainConfig
 from macurr.training.devices import resolve_device
 from macurr.training.engines import serving, stepping
@@ -22,11 +21,11 @@ from macurr.training.frames import FrameShape
 from macurr.training.kinds import Kinds
 from macurr.training.layout import Layout
 from macurr.training.learner import Learner
+from macurr.training.loops import Collecting
 from macurr.training.mapping import PolicyMapping, learning_seats
-from macurr.training.opponents import PolicyBank
+from macurr.training.orders import CollectorJob
 from macurr.training.policy import PolicySpec
 from macurr.training.tasks import Places, build_curriculum
-from macurr.training.vector import Environments
 from macurr.training.worker import Job
 
 __all__ = ["Session", "make_players", "playing", "probe", "seats_of"]
@@ -42,7 +41,7 @@ class Session:
     """
 
     synced: Any
-    collector: Collector
+    collector: Collecting
 
 
 def seats_of(config: TrainConfig, layout: Layout) -> tuple[tuple[int, ...], ...]:
@@ -116,39 +115,64 @@ def playing(
         if state is not None:
             synced.load_state_dict(state["curriculum"])
         seats, places = seats_of(config, layout), Places.of(config)
-        bank = PolicyBank(learner.spec, pool.get, device=learner.policies[0].device)
-        kinds = Kinds(
-            layout=layout,
-            steps=config.ppo.rollout,
-            memory=learner.spec.state_size,
-            others_memory=bank.state_size,
-            central=learner.spec.central > 0,
-            opponent=places.opponent,
-            level=places.level,
-            warm_up=config.decorrelate,
-            envs=config.num_envs,
+        job = CollectorJob(
+            seats=seats,
+            kinds=_kinds(config, layout, learner.spec, places),
+            spec=learner.spec,
+            device=learner.policies[0].device,
+            pool=pool,
+            mapping=mapping,
+            restarts=config.worker_restarts,
+            threads=config.threads,
         )
-        actors = Actors(layout, kinds, bank, generator)
-        with _vector(config, source, layout, seats, places.width, synced.components) as vector:
-            collector = Collector(vector, seats, kinds, actors, learner, mapping, config.worker_restarts)
-            if state is None or not collector.load_state_dict(state["collector"]):
+        jobs = _jobs(config, source, seats, places.width, synced.components)
+        shapes = [FrameShape.of(layout, len(each.seats), places.width) for each in jobs]
+        before = None if state is None else state["collector"]
+        if _apart(config):
+            chance = generator.get_state().numpy()
+            with CollectorProcess(jobs, shapes, config.num_splits, job, learner, chance, before) as process:
+                yield Session(synced, process)
+            return
+        with stepping(config, jobs, shapes) as vector:
+            collector = job.build(vector, learner, generator)
+            if before is None or not collector.load_state_dict(before):
                 collector.reset()
             yield Session(synced, collector)
 
 
-def _vector(
+def _apart(config: TrainConfig) -> bool:
+    """Whether the collector has a process of its own, so that it and training do not wait for one interpreter.
+
+    What the user's script itself defines is to be had in this process alone.
+    """
+    in_processes = config.transport == "process" and config.engine == "processes"
+    return config.asynchronous and in_processes and not config.policies.mapping.startswith("__main__:")
+
+
+def _kinds(config: TrainConfig, layout: Layout, spec: PolicySpec, places: Places) -> Kinds:
+    return Kinds(
+        layout=layout,
+        steps=config.ppo.rollout,
+        memory=spec.state_size,
+        others_memory=spec.actor_state_size,
+        central=spec.central > 0,
+        opponent=places.opponent,
+        level=places.level,
+        warm_up=config.decorrelate,
+        envs=config.num_envs,
+    )
+
+
+def _jobs(
     config: TrainConfig,
     source: EnvSource,
-    layout: Layout,
     seats: Sequence[tuple[int, ...]],
     width: int,
     components: Any,
-) -> AbstractContextManager[Environments]:
+) -> list[Job]:
     each = config.envs_per_worker // config.num_splits
     parts = [tuple(seats[start : start + each]) for start in range(0, config.num_envs, each)]
-    jobs = [Job(source, part, width, components) for part in parts]
-    shapes = [FrameShape.of(layout, each, width)] * len(jobs)
-    return stepping(config, jobs, shapes)
+    return [Job(source, part, width, components) for part in parts]
 
 
 def probe(source: EnvSource) -> Layout:

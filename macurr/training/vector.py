@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ from typing_extensions import Self
 
 from macurr.curriculum import check_state
 from macurr.errors import UsageError
-from macurr.training.channel import ACT, PULSE, RESET
+from macurr.training.channel import ACT, PULSE, RESET, Line, wait_for
 from macurr.training.frames import Finals, Frame, FrameShape
 from macurr.training.processes import PATIENCE, WorkerProcess
 from macurr.training.worker import Job, build
@@ -58,7 +57,7 @@ class Environments(Protocol):
     groups: Sequence[EnvGroup]
 
     def wait(self, groups: Sequence[EnvGroup], timeout: float | None = None) -> list[EnvGroup]:
-        """Those of the groups that are ready; see `VectorEnv.wait`."""
+        """Those that are ready; see `VectorEnv.wait`."""
 
     def restart(self, group: EnvGroup) -> list[EnvGroup]:
         """Begin lost environments anew; see `VectorEnv.restart`."""
@@ -187,6 +186,10 @@ class VectorEnv:
         splits: Groups that share a worker process: while one steps, the learner acts for another. Groups
             0 to splits - 1 are the first worker's, and so on.
 
+    Attributes:
+        groups: The groups.
+        beside: A line that ends the waiting too, once something comes over it, or what it has to send has room.
+
     Raises:
         UsageError: the groups cannot be dealt out to workers.
     """
@@ -199,6 +202,7 @@ class VectorEnv:
         check_splits(len(jobs), splits)
         groups: list[EnvGroup] = []
         self.groups = groups
+        self.beside: Line | None = None
         self._processes: list[WorkerProcess] = []
         try:
             if local:
@@ -221,15 +225,14 @@ class VectorEnv:
             timeout: Seconds to wait for the first; None: until there is one.
 
         Returns:
-            At least one of them, in the order given; none where the time is over or none was given.
+            At least one of them, in the order given; none where the time is over, none was given, or for `beside`.
         """
-        return _wait(groups, timeout)
+        return _wait(groups, timeout, self.beside)
 
     def restart(self, group: EnvGroup) -> list[EnvGroup]:
         """Begin the environments of a lost worker anew, after `WorkerLost`.
 
-        The old process is killed if it lives. The new one is not waited for. If it cannot begin, that is told by
-        `frame` of its groups.
+        The old process is killed if it lives. The new one is not waited for; `frame` tells whether it can begin.
 
         Args:
             group: One of its groups.
@@ -239,7 +242,7 @@ class VectorEnv:
             them before is lost.
 
         Raises:
-            UsageError: the group is not a worker's.
+            UsageError: it is not a worker's.
         """
         if not isinstance(group, WorkerGroup):
             raise UsageError("Only the groups of worker processes can be lost and restarted.")
@@ -275,19 +278,23 @@ def check_splits(groups: int, splits: int) -> None:
     """
     if splits < 1 or groups % splits:
         raise UsageError(
-            f"{groups} groups cannot be dealt out to workers of {splits} each. Use a multiple of splits."
+            f"{groups} groups cannot be dealt out to workers of {splits}. Use a multiple of splits."
         )
 
 
-def _wait(groups: Sequence[EnvGroup], timeout: float | None) -> list[EnvGroup]:
+def _wait(groups: Sequence[EnvGroup], timeout: float | None, beside: Line | None = None) -> list[EnvGroup]:
     """Those of the groups that are ready, waited for in slices, between which the workers are looked after."""
     deadline = None if timeout is None else time.monotonic() + timeout
+    lines = [] if beside is None else [beside]
     while True:
         ready = [group for group in groups if group.ready()]
         left = PULSE if deadline is None else min(PULSE, deadline - time.monotonic())
         if ready or left <= 0.0 or not groups:
             return ready
         processes = {group.process for group in groups if isinstance(group, WorkerGroup)}
-        if not wait([process.fileno() for process in processes], left):
+        found = wait_for([*processes, *lines], left, [line for line in lines if line.blocked])
+        if not found:
             for process in processes:
                 process.look()
+        elif beside is not None and beside.fileno() in found:
+            return [group for group in groups if group.ready()]

@@ -1,17 +1,13 @@
 """What runs in a worker process: environments, and nothing that a policy needs.
 
 Started in a fresh interpreter that never runs the user's script, so that it works from any script, notebook or
-thread. It gets its jobs over a socket and serves until that is closed. It is in a process group of its own: Ctrl-C
-reaches the learner, which closes it.
+thread. It gets its jobs over a socket and serves until that is closed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import socket
-import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -20,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from macurr.errors import MacurrError
+from macurr.errors import MacurrError, TransportError
 from macurr.training.channel import ACT, FAILED, FRAME, Channel
+from macurr.training.children import failure, inherited
 from macurr.training.envs import EnvSource, make_scheduled_env, make_training_env
 from macurr.training.frames import Finals
 from macurr.training.layout import Layout
@@ -64,14 +61,15 @@ def main(handle: int | None) -> None:
     Args:
         handle: The socket's number; None where it comes over standard input (on Windows).
     """
-    learner = Channel(_inherited(handle))
+    learner = Channel(inherited(handle))
     os.dup2(2, 1)  # what environments print belongs to the error stream, not into what the learner prints
     try:
         serve(learner)
     except (EOFError, OSError):
         return  # the learner is gone, and with it the reason to run
     except Exception as error:  # a defect here: the learner is told, whatever it is
-        _fail(learner, "TransportError", f"A worker failed: {error}\n{traceback.format_exc()}")
+        text = f"A worker failed: {error}\n{traceback.format_exc()}"
+        learner.send(FAILED, (failure(TransportError(), text),))
 
 
 def serve(learner: Channel) -> None:
@@ -89,7 +87,7 @@ def serve(learner: Channel) -> None:
                 learner.send(FRAME, steppers.answer(message.group, content), message.group)
     except MacurrError as error:
         # CurriculumLost is a ConnectionError too: it is told here, not taken for the end of this channel.
-        _fail(learner, type(error).__name__, str(error))
+        learner.send(FAILED, (failure(error),))
 
 
 class Steppers:
@@ -142,15 +140,3 @@ def _step(batch: EnvBatch, content: bytes | bytearray) -> Finals:
     if len(content) == actions.nbytes:
         return batch.step(actions)
     return batch.step(actions, np.frombuffer(content, np.bool_, envs, actions.nbytes))
-
-
-def _fail(learner: Channel, name: str, text: str) -> None:
-    learner.send(FAILED, (json.dumps([name, text]).encode(),))
-
-
-def _inherited(handle: int | None) -> socket.socket:
-    if sys.platform == "win32":
-        return socket.fromshare(sys.stdin.buffer.read())
-    sock = socket.socket(fileno=handle)
-    sock.set_inheritable(False)  # not for the processes that environments start
-    return sock

@@ -3,6 +3,8 @@
 import contextlib
 import multiprocessing
 import os
+import pathlib
+import time
 
 import pytest
 
@@ -51,3 +53,36 @@ def in_child(function, *args, method="fork"):
     with child(function, *args, method=method) as (_, pipe):
         assert pipe.poll(30), "the child process says nothing"
         return pipe.recv()
+
+
+def children_of(pid):
+    """The processes that a process has started, from /proc."""
+    tasks = pathlib.Path(f"/proc/{pid}/task")
+    return [int(child) for task in tasks.glob("*/children") for child in _words(task)]
+
+
+def descendants_of(pid):
+    """The processes that a process has started, and those that these have."""
+    found = children_of(pid)
+    return found + [each for child in found for each in descendants_of(child)]
+
+
+def alive(pid):
+    """Whether a process runs: not gone, and no zombie."""
+    state = _words(pathlib.Path(f"/proc/{pid}/stat"))
+    return bool(state) and state[2] not in {"Z", "X"}
+
+
+def wait_for(what, seconds=10.0):
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.005)
+
+
+def _words(file):
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []

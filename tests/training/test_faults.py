@@ -11,9 +11,11 @@ from macurr.errors import ConfigError, CurriculumError, TrainingError, Transport
 from macurr.persistence import load_state
 from macurr.training import Listener, TrainConfig, resume, train
 from macurr.training.collector import Collector
+from macurr.training.collector_process import CollectorProcess
 from macurr.training.ppo import PPO
 from macurr.training.rundir import read_csv
 from macurr.training.trainer import Trainer
+from tests.support.processes import children_of
 from tests.support.training import Duel
 
 pytestmark = pytest.mark.timeout(120)
@@ -121,10 +123,11 @@ def _interrupt():
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_worker_that_is_killed_is_replaced(tmp_path, monkeypatch, mode):
-    made = _collectors(monkeypatch)
+    made = _collectors(monkeypatch, Collector if mode == "sync" else CollectorProcess)
 
     def kill():
-        os.kill(made[0]._vector.groups[0].process._process.pid, signal.SIGKILL)
+        parent = os.getpid() if mode == "sync" else made[0]._child.pid
+        os.kill(children_of(parent)[0], signal.SIGKILL)
 
     result = train(settings(tmp_path, workers=2, envs_per_worker=2, **MODES[mode]), At(3, kill))
     assert made[0].restarted == 1
@@ -148,14 +151,14 @@ def test_workers_that_keep_dying_end_the_run(tmp_path, monkeypatch):
     assert load_state(tmp_path / "run" / "checkpoint.state")["counters"]["update"] >= 3
 
 
-def _collectors(monkeypatch):
-    made, build = [], Collector.__init__
+def _collectors(monkeypatch, kind=Collector):
+    made, build = [], kind.__init__
 
     def noted(collector, *args, **kwargs):
         build(collector, *args, **kwargs)
         made.append(collector)
 
-    monkeypatch.setattr(Collector, "__init__", noted)
+    monkeypatch.setattr(kind, "__init__", noted)
     return made
 
 

@@ -21,7 +21,7 @@ from macurr import (
     make_multiprocessing_curriculum,
 )
 from macurr.curricula import Constant
-from macurr.training import processes, vector
+from macurr.training import children, vector
 from macurr.training.envs import EnvSource
 from macurr.training.frames import FrameShape
 from macurr.training.layout import Layout
@@ -204,7 +204,7 @@ def test_a_child_of_a_dead_worker_does_not_keep_it_alive():
 
 
 def test_a_stopped_worker_is_lost_after_a_while_and_a_slow_one_is_not(monkeypatch):
-    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    monkeypatch.setattr(children, "PATIENCE", 0.3)
     monkeypatch.setattr(vector, "PULSE", 0.1)
     with opened("Slow", 2, envs=1, seconds=1.2) as env:
         begin(env)

@@ -1,0 +1,63 @@
+"""What runs in a collector's own process: it starts the workers, and then all that acts.
+
+Inference and the gathering of batches take the interpreter as training does: in one process they would take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from importlib import import_module
+from typing import Any
+
+from macurr.errors import MacurrError, TransportError
+from macurr.training.channel import FAILED, Line, wait_for
+from macurr.training.children import failure, inherited
+from macurr.training.parcels import unpacked
+from macurr.training.vector import VectorEnv
+
+__all__ = ["main"]
+
+
+def main(handle: int | None) -> None:
+    """Serve the learner at the other end of an inherited socket.
+
+    Args:
+        handle: The socket's number; None where it comes over standard input (on Windows).
+    """
+    learner = Line(inherited(handle))
+    os.dup2(2, 1)  # what is printed belongs to the error stream, not into what the learner prints
+    with suppress(OSError), ExitStack() as opened:  # the learner is gone, and with it the reason to run
+        try:
+            _serve(learner, opened)
+        except (
+            MacurrError
+        ) as error:  # one is an OSError too: it is told here, not taken for the end of the line
+            learner.send(FAILED, (failure(error),), 0)
+        except Exception as error:  # a defect here: the learner is told, whatever it is
+            text = f"The collector failed: {error}\n{traceback.format_exc()}"
+            learner.send(FAILED, (failure(TransportError(), text),), 0)
+
+
+def _serve(learner: Line, opened: ExitStack) -> None:
+    start = _start(learner)
+    if start is None:
+        return
+    jobs = pickle.loads(start["jobs"])
+    vector = opened.enter_context(VectorEnv(jobs, start["shapes"], local=False, splits=start["splits"]))
+    # While the workers start, so does torch.
+    import_module("macurr.training.collector_server").serve(learner, vector, start["more"])
+
+
+def _start(learner: Line) -> Mapping[str, Any] | None:
+    """What the learner says first; None where it is gone."""
+    while not learner.inbox and not learner.over:
+        wait_for([learner], None)
+        learner.read()
+    if not learner.inbox:
+        return None
+    start: Mapping[str, Any] = unpacked(learner.inbox.popleft().content)
+    return start
