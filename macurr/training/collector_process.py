@@ -75,6 +75,7 @@ class CollectorProcess:
         self.clock, self.strays = Clock(), list[Episode]()
         self.restarted, self.lost_steps = 0, 0
         self._steps = self._unfinished = 0
+        self._early: list[Rollout] = []  # what some groups finished before the last one had begun
         self._begun = False
         self._pause, self._pauses, self._still = 0, 0, 0
         self._sending = threading.RLock()
@@ -86,7 +87,7 @@ class CollectorProcess:
             self._start()
             learner.on_publish = self._offer
             while not self._begun:
-                self.pump()
+                self._early.extend(self._pump())
         except BaseException:
             self.close()
             raise
@@ -130,18 +131,10 @@ class CollectorProcess:
         Raises:
             MacurrError: an environment or the curriculum failed, or workers died more often than they may.
         """
-        self._offer()
-        child = self._child
-        child.read()
-        if not child.news and not child.over:
-            self._wait(child)
-        rollouts: list[Rollout] = []
-        while child.news:
-            rollouts += self._hear(unpacked(child.news.popleft()))
+        rollouts = self._early or self._pump()
+        self._early = []
         if rollouts:
             self._post(TAKEN, (), len(rollouts))
-        elif child.over:
-            self._miss(child)
         return rollouts
 
     def wake(self) -> None:
@@ -210,13 +203,27 @@ class CollectorProcess:
 
     # Hearing
 
+    def _pump(self) -> list[Rollout]:
+        self._offer()
+        child = self._child
+        child.read()
+        if not child.news and not child.over:
+            self._wait(child)
+        rollouts: list[Rollout] = []
+        while child.news:
+            rollouts += self._hear(unpacked(child.news.popleft()))
+        if child.over and not rollouts:
+            self._miss(child)
+        return rollouts
+
     def _wait(self, child: _Child) -> None:
         """Wait for news or the bell, and send what has not been sent meanwhile."""
         found = wait_for([child, self._ear], PULSE, [child] if child.blocked else [])
         if self._ear.fileno() in found:
             self._ear.recv(1 << 12)
         if not found:
-            child.look()
+            with self._sending:
+                child.look()
         self._offer()
         child.read()
 
@@ -233,7 +240,8 @@ class CollectorProcess:
     def _miss(self, child: _Child) -> None:
         """Begin anew with another process, unless the old one has said what is wrong."""
         try:
-            child.fail()
+            with self._sending:
+                child.fail()
         except WorkerLost as error:
             if child.explained:
                 raise

@@ -19,6 +19,7 @@ from macurr.training import Listener, TrainConfig, channel, children, collector_
 from macurr.training.batch import BatchPlan
 from macurr.training.collector import Collector
 from macurr.training.collector_process import CollectorProcess
+from macurr.training.envs import EnvSource
 from macurr.training.learner import LearnerReport
 from macurr.training.loops import AsynchronousLoop
 from macurr.training.rundir import read_csv
@@ -26,6 +27,7 @@ from macurr.training.trainer import Trainer
 from tests.support.apart import gathered, parts
 from tests.support.collecting import constant, source
 from tests.support.processes import alive, children_of, descendants_of, wait_for
+from tests.support.training import Duel
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -258,6 +260,33 @@ def test_it_is_no_further_ahead_than_a_rollout_of_each_group(tmp_path):
             collector.paused = False
 
 
+class Tardy(Duel):
+    """The first one of all takes its time for its first episode."""
+
+    def __init__(self, marker):
+        super().__init__()
+        self.marker = marker
+
+    def reset(self, seed=None, options=None):
+        if not os.path.exists(self.marker):
+            os.mkdir(self.marker)
+            time.sleep(2.0)
+        return super().reset(seed, options)
+
+
+def test_what_some_finish_before_others_begin_is_not_lost(tmp_path):
+    env = EnvSource(HERE + "Tardy", {"marker": str(tmp_path / "marker")})
+    synced, own = made(tmp_path, env, steps=5, workers=2, envs=1)
+    with synced, own.apart() as collector:
+        first = collector.pump()
+        rollouts = first + gathered(collector, 6)
+        steps = collector.take_steps()
+    assert 2 <= len(first) <= 3, "as far ahead as may be, and no further"
+    assert len({rollout.number for rollout in first[:2]}) == 1
+    assert all(rollout.starts[0].all() for rollout in rollouts), "each is an episode, and none is missing"
+    assert steps >= 5 * len(rollouts)
+
+
 def test_who_waits_for_news_can_be_woken(tmp_path):
     synced, own = made(tmp_path)
     with synced, own.apart() as collector:
@@ -450,45 +479,41 @@ def settings(folder, **changes):
     return TrainConfig.of(**{**RUN, "out": str(folder / "run"), **changes})
 
 
-def started(folder, **changes):
-    """A run in a process group of its own, at work."""
-    given = {key: value for key, value in {**RUN, **changes}.items() if key != "hidden"}
+@pytest.fixture
+def started(tmp_path):
+    """A run without an end in a process group of its own, its family as soon as all are there, and its table."""
+    given = {**RUN, "steps": 1_000_000_000, "hidden": [8]}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.killed", "start", str(folder), json.dumps(given)],
+        [sys.executable, "-m", "tests.support.killed", "start", str(tmp_path / "run"), json.dumps(given)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    return process, folder / "metrics.csv"
+    try:
+        wait_for(lambda: len(descendants_of(process.pid)) == 3, 60)
+        yield process, descendants_of(process.pid), tmp_path / "run" / "metrics.csv"
+    finally:
+        process.kill()
+        process.wait()
 
 
-def test_nobody_outlives_a_learner_that_is_killed(tmp_path):
-    process, table = started(tmp_path / "run", steps=10_000_000)
-    wait_for(lambda: table.exists() and table.stat().st_size > 1000, 60)
-    family = descendants_of(process.pid)
-    assert len(family) == 3
+@pytest.mark.parametrize("when", ["as it begins", "at work"])
+def test_nobody_outlives_a_learner_that_is_killed(started, when):
+    process, family, table = started
+    if when == "at work":
+        wait_for(lambda: table.exists() and table.stat().st_size > 1000, 60)
     process.kill()
     process.wait()
-    wait_for(lambda: not any(map(alive, family)))
+    wait_for(lambda: not any(map(alive, family)), 30)
 
 
-def test_nobody_outlives_a_learner_that_is_killed_as_it_begins(tmp_path):
-    process, _ = started(tmp_path / "run", steps=10_000_000)
-    wait_for(lambda: len(descendants_of(process.pid)) == 3, 60)  # torch is being loaded
-    family = descendants_of(process.pid)
-    process.kill()
-    process.wait()
-    wait_for(lambda: not any(map(alive, family)))
-
-
-def test_an_interrupt_saves_what_was_reached_and_leaves_nobody(tmp_path):
-    process, table = started(tmp_path / "run", steps=10_000_000)
+def test_an_interrupt_saves_what_was_reached_and_leaves_nobody(started):
+    process, family, table = started
     wait_for(lambda: table.exists() and table.stat().st_size > 1000, 60)
-    family = descendants_of(process.pid)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(20) != 0
+    assert process.wait(30) != 0
     assert not any(map(alive, family))
-    assert load_state(tmp_path / "run" / "checkpoint.state")["counters"]["update"] >= 1
+    assert load_state(table.parent / "checkpoint.state")["counters"]["update"] >= 1
 
 
 class Watching(Listener):

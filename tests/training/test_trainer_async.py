@@ -77,6 +77,7 @@ def test_a_slow_learner_stops_collection(bound):
             if len(looks) == 4:
                 return report_of(rollouts)
             wait_for(lambda: loop.background.full and collector.paused and not collector.busy)
+            time.sleep(0.05)  # the frame that came last is being counted
             waiting, steps = loop.background.waiting, collector.take_steps()
             time.sleep(0.05)
             # A single group's rollout may be under way to the next dataset; nothing moves while everybody waits.
