@@ -278,7 +278,7 @@ def check_splits(groups: int, splits: int) -> None:
     """
     if splits < 1 or groups % splits:
         raise UsageError(
-            f"{groups} groups cannot be dealt out to workers of {splits}. Use a multiple of splits."
+            f"{groups} groups cannot be dealt out to workers of {splits} each. Use a multiple of splits."
         )
 
 
