@@ -99,6 +99,7 @@ class CollectorProcess:
             more = Start(self._job, self._generator, self._state, self.restarted, weights)
             self._workers["more"] = bytearray(b"".join(packed(more)))
             self._post(JOBS, packed(self._workers))
+            self._still = 0
             if self._pause:
                 self._post(PAUSE, (), self._pause)
 

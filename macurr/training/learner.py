@@ -80,7 +80,8 @@ class Learner:
         config: The settings.
         generator: Where initial weights and the order of minibatches come from.
         device: Where policies are trained and act.
-        copies: Whether collectors act by copies, which is needed where training goes on at the same time.
+        copies: Whether collectors act by copies, or by what they are sent of them, and snapshots are of copies: this is
+            needed where training goes on at the same time.
 
     Attributes:
         policies: The policies in training.
