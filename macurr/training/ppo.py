@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from macurr.errors import StateError, TrainingError, UsageError
-from macurr.training.adam import Adam
 from macurr.training.batches import Samples, Sequences, Targets
 from macurr.training.config import PPOConfig
 from macurr.training.hyperparameters import PPOSettings
@@ -44,7 +43,9 @@ class PPO:
         self.settings = PPOSettings.of(settings)
         self.sgd_steps = 0
         self._generator = generator
-        self._adam = Adam(dict(policy.named_parameters()))
+        self._optimizer = torch.optim.Adam(
+            policy.parameters(), lr=self.settings.learning_rate, eps=1e-5, fused=True
+        )
 
     def update(self, batch: Samples | Sequences, progress: float = 0.0) -> dict[str, float]:
         """Train on a batch.
@@ -79,12 +80,13 @@ class PPO:
 
         The generator is its owner's to save.
         """
+        moments: dict[str, Any] = {}
+        for name, parameter in self.policy.named_parameters():
+            held = self._optimizer.state.get(parameter, {})
+            moments[name] = {key: value.detach().cpu().numpy().copy() for key, value in held.items()}
         return {
             "policy": self.policy.arrays(),
-            "moments": {
-                name: {key: value.cpu().numpy().copy() for key, value in held.items()}
-                for name, held in self._adam.moments().items()
-            },
+            "moments": moments,
             "settings": asdict(self.settings),
             "sgd_steps": self.sgd_steps,
         }
@@ -98,11 +100,16 @@ class PPO:
         parameters = dict(self.policy.named_parameters())
         moments, settings, steps = _checked(state, parameters)
         self.policy.load_arrays(state["policy"])
-        self._adam.load(moments)
+        for name, parameter in parameters.items():
+            self._optimizer.state.pop(parameter, None)
+            if moments[name]:
+                self._optimizer.state[parameter] = {
+                    key: value.to(parameter.device) for key, value in moments[name].items()
+                }
         self.settings, self.sgd_steps = settings, steps
 
     def _update(self, batch: Samples | Sequences, targets: Targets, progress: float) -> dict[str, float]:
-        rate = self._rate(progress)
+        rate = self._set_rate(progress)
         device, policy = self.policy.device, self.policy
         batch = batch.to(device).live()
         if policy.returns is not None:
@@ -110,7 +117,7 @@ class PPO:
         totals, parts = np.zeros(len(_METRICS)), 0
         for rows, ends in self._plan(batch.units, batch.unit):
             part = batch.pick(rows.to(device))
-            numbers = self._step(part, part.targets(), rate)
+            numbers = self._step(part, part.targets())
             totals, parts = totals + numbers, parts + 1
             if ends and self.settings.target_kl is not None and numbers[3] > self.settings.target_kl:
                 break
@@ -141,13 +148,16 @@ class PPO:
         generator = self._generator
         return torch.randperm(units, generator=generator, device=generator.device)
 
-    def _rate(self, progress: float) -> float:
+    def _set_rate(self, progress: float) -> float:
         settings = self.settings
         share = 1.0 - (1.0 - _LAST_SHARE) * min(max(progress, 0.0), 1.0) if settings.anneal else 1.0
-        return settings.learning_rate * share
+        rate = settings.learning_rate * share
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        return rate
 
-    def _step(self, part: Samples | Sequences, targets: Targets, rate: float) -> Any:
-        """One gradient step of a size; returns the numbers of `_METRICS`."""
+    def _step(self, part: Samples | Sequences, targets: Targets) -> Any:
+        """One gradient step; returns the numbers of `_METRICS`."""
         settings = self.settings
         log_probs, entropies, values = self.policy.evaluate(part, targets)
         log_ratio = log_probs - targets.log_probs
@@ -160,14 +170,16 @@ class PPO:
         value_loss = self._value_loss(values, targets)
         bonus = entropies.mean()
         loss = policy_loss + settings.value * value_loss - settings.entropy * bonus
-        gradient, norm = self._adam.gradient(loss)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), settings.max_grad_norm)
         with torch.no_grad():
             kl = ((ratio - 1) - log_ratio).mean()
             far = ((ratio - 1).abs() > settings.clip).float().mean()
             numbers = torch.stack([policy_loss, value_loss, bonus, kl, far, norm]).tolist()
         if not all(map(math.isfinite, numbers)):
             raise _not_finite(dict(zip(_METRICS, numbers, strict=True)), self.sgd_steps)
-        self._adam.step(gradient.mul_(min(1.0, settings.max_grad_norm / (numbers[-1] + 1e-6))), rate)
+        self._optimizer.step()
         self.sgd_steps += 1
         return np.array(numbers)
 

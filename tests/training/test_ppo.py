@@ -269,7 +269,7 @@ def test_minibatches_are_of_exactly_the_size_asked_for():
 
 def test_annealing_and_early_stop():
     ppo = ppo_of(learning_rate=1.0)
-    assert [ppo._rate(p) for p in (0, 0.5, 1, 7)] == pytest.approx([1, 0.55, 0.1, 0.1])
+    assert [ppo._set_rate(p) for p in (0, 0.5, 1, 7)] == pytest.approx([1, 0.55, 0.1, 0.1])
     stopped = ppo_of(learning_rate=0.3, target_kl=1e-4, epochs=50, minibatches=2)
     stopped.update(bandit(stopped.policy, 64, 0))
     assert stopped.sgd_steps == 2
