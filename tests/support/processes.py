@@ -58,7 +58,11 @@ def in_child(function, *args, method="fork"):
 def children_of(pid):
     """The processes that a process has started, from /proc."""
     tasks = pathlib.Path(f"/proc/{pid}/task")
-    return [int(child) for task in tasks.glob("*/children") for child in _words(task)]
+    try:
+        names = os.listdir(tasks)
+    except OSError:  # it is gone
+        return []
+    return [int(child) for name in names for child in _words(tasks / name / "children")]
 
 
 def descendants_of(pid):
