@@ -3,9 +3,9 @@
     python benchmarks/study_training.py [--out FOLDER] [--games NAME ...] [--seeds 5] [--workers 2] [--report] [--smoke]
 
 Each run is judged by the snapshots that it left behind, on levels that it was not trained on: against the policy that
-chooses uniformly, or, where all agents learn together, by what they get. In rock, paper, scissors what counts is how
-much can be won against the average of all snapshots: fictitious play promises that this goes to zero, not that the last
-policy is any good.
+chooses uniformly, or, where all agents learn together, by what they get. In simple_tag touches are counted, against
+opponents that stay the same. In rock, paper, scissors what counts is how much can be won against the average of all
+snapshots: fictitious play promises that this goes to zero, not that the last policy is any good.
 
 A run is one line of results.jsonl in the output folder. Finished runs are skipped, so a study that was interrupted goes
 on where it was.
@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,18 @@ from scipy import stats
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from mpe2 import simple_tag_v3
 
 from macurr.opponents import AgentPool
 from macurr.training import TrainConfig, compare, load_policy, train
 
 Point = dict[str, float]
+Act = Callable[[dict[str, Any]], dict[str, Any]]
+"""From the observations of some agents to their actions."""
 BEATS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
 """What rock, paper and scissors (rows) win against each (columns)."""
+PREY, TOUCH = "agent_0", 10.0
+"""simple_tag's prey, and what each adversary is paid for each touch."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Game:
         judge: From a run's directory and the number of levels to a point for each snapshot.
         axes: Names of what is judged, and of their axes.
         steps: Environment steps of a run.
+        panels: Which of what is judged is plotted, panel by panel; empty: all of it in one.
     """
 
     title: str
@@ -55,6 +62,7 @@ class Game:
     judge: Callable[[Path, int], list[Point]]
     axes: dict[str, str]
     steps: int
+    panels: tuple[tuple[str, ...], ...] = ()
 
 
 # Judging
@@ -75,6 +83,57 @@ def against_random(run: Path, levels: int) -> list[Point]:
         seats = {f"return {seat}": value for seat, value in zip(result.agents, row.returns, strict=True)}
         points.append({"steps": steps, "score": row.score, **seats})
     return points
+
+
+def tag(run: Path, levels: int) -> list[Point]:
+    """Touches and the prey's return, of each snapshot as either side, against opponents that stay the same."""
+    taken = snapshots(run)
+    last = load_policy(f"{run}:{taken[-1][0]}").act
+    points = []
+    for i, steps in taken:
+        act, chance = load_policy(f"{run}:{i}").act, np.random.default_rng(0)
+        meetings: dict[str, tuple[Act, Act]] = {
+            "of random prey": (act, partial(uniformly, rng=chance)),
+            "of the final prey": (act, last),
+            "by the final adversaries": (last, act),
+            "by pursuers": (pursue, act),
+            "by random adversaries": (partial(uniformly, rng=chance), act),
+        }
+        point: Point = {"steps": steps}
+        for name, (adversaries, prey) in meetings.items():
+            touches, paid = play_tag(adversaries, prey, levels)
+            point |= {f"touches {name}": touches, f"return {name}": paid}
+        points.append(point)
+    return points
+
+
+def play_tag(adversaries: Act, prey: Act, levels: int) -> tuple[float, float]:
+    """Touches of an episode and the prey's return, means over so many levels beyond those that are trained on."""
+    env = simple_tag_v3.parallel_env()
+    first = TrainConfig().tasks.levels
+    touches = paid = 0.0
+    for level in range(first, first + levels):
+        seen, _ = env.reset(seed=level)
+        while env.agents:
+            hunters = {agent: row for agent, row in seen.items() if agent != PREY}
+            seen, rewards, *_ = env.step({**adversaries(hunters), **prey({PREY: seen[PREY]})})
+            touches += rewards["adversary_0"] / TOUCH
+            paid += rewards[PREY]
+    return touches / levels, paid / levels
+
+
+def uniformly(seen: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Any of the five moves."""
+    return {agent: int(rng.integers(5)) for agent in seen}
+
+
+def pursue(seen: dict[str, Any]) -> dict[str, Any]:
+    """Run straight at the prey: along the axis on which it is further away."""
+    actions = {}
+    for agent, row in seen.items():
+        x, y = row[12:14]
+        actions[agent] = (1 + int(x > 0)) if abs(x) > abs(y) else (3 + int(y > 0))
+    return actions
 
 
 def together(run: Path, levels: int) -> list[Point]:
@@ -122,18 +181,28 @@ GAMES = {
             "sides": "role",
             "mapping": "role",
             "num_policies": 2,
-            "envs_per_worker": 32,
+            "envs_per_worker": 128,
             "rollout": 25,
             "normalize_observations": True,
             "normalize_returns": True,
             "gamma": 0.95,
+            "epochs": 10,
         },
-        against_random,
+        tag,
         {
-            "return adversary": "an adversary's return\nagainst random prey",
-            "return agent_0": "the prey's return\nagainst random adversaries",
+            "touches of random prey": "adversaries: touches of random prey",
+            "touches of the final prey": "adversaries: touches of the final prey",
+            "touches by pursuers": "prey: touches by scripted pursuers",
+            "touches by the final adversaries": "prey: touches by the final adversaries",
+            "return by pursuers": "the prey's return\nagainst scripted pursuers",
+            "return by the final adversaries": "the prey's return\nagainst the final adversaries",
+            "return by random adversaries": "the prey's return\nagainst random adversaries",
         },
-        120_000,
+        300_000,
+        (
+            ("touches of random prey", "touches of the final prey"),
+            ("touches by pursuers", "touches by the final adversaries"),
+        ),
     ),
     "spread": Game(
         "simple_spread, centralised critic",
@@ -172,8 +241,8 @@ GAMES = {
         },
         rock_paper_scissors,
         {
-            "exploitability": "the last policy",
-            "exploitability of the average": "the average of all so far",
+            "exploitability": "exploitability of the last policy",
+            "exploitability of the average": "exploitability of the average so far",
         },
         100_000,
     ),
@@ -273,25 +342,40 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def plot(lines: Sequence[dict[str, Any]], file: Path) -> None:
-    """One panel for each game."""
-    found = [name for name in GAMES if any(line["game"] == name for line in lines)]
-    figure, axes = plt.subplots(1, len(found), figsize=(4.1 * len(found), 3.6), squeeze=False)
-    for ax, name in zip(axes[0], found, strict=True):
-        mine = [line for line in lines if line["game"] == name]
-        for measure, title in GAMES[name].axes.items():
-            at, mean, half = curves(mine, measure)
-            style = {"color": "0.5", "linestyle": "--"} if measure == "random" else {}
-            (drawn,) = ax.plot(at, mean, label=title, **style)
-            ax.fill_between(at, mean - half, mean + half, alpha=0.2, color=drawn.get_color(), linewidth=0)
-        ax.set_title(GAMES[name].title, fontsize=9)
-        ax.set_xlabel("environment steps")
-        ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:.0f}k" if x else "0")
-        ax.legend(fontsize=7, frameon=False)
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"Mean and 95 % interval over {len({line['seed'] for line in lines})} seeds", fontsize=9)
+def plot(lines: Sequence[dict[str, Any]], file: Path, columns: int = 3) -> None:
+    """One panel for each game, or several."""
+    panels = [
+        (game, [line for line in lines if line["game"] == name], measures)
+        for name, game in GAMES.items()
+        for measures in game.panels or (tuple(game.axes),)
+    ]
+    panels = [panel for panel in panels if panel[1]]
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.1 * columns, 3.4 * rows + 0.2), squeeze=False)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (game, mine, measures) in zip(axes.flat, panels, strict=False):
+        draw(ax, mine, {measure: game.axes[measure] for measure in measures})
+        ax.set_title(game.title, fontsize=9)
+    counts = sorted({len(mine) for _, mine, _ in panels})
+    over = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    figure.suptitle(f"Mean and 95 % interval over {over} seeds", fontsize=9)
     figure.tight_layout()
     figure.savefig(file, dpi=110)
+
+
+def draw(ax: Any, lines: Sequence[dict[str, Any]], measures: dict[str, str]) -> None:
+    """The curves of one panel."""
+    for measure, title in measures.items():
+        at, mean, half = curves(lines, measure)
+        style = {"color": "0.5", "linestyle": "--"} if measure == "random" else {}
+        (drawn,) = ax.plot(at, mean, label=title, **style)
+        ax.fill_between(at, mean - half, mean + half, alpha=0.2, color=drawn.get_color(), linewidth=0)
+    ax.set_xlabel("environment steps")
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:.0f}k" if x else "0")
+    ax.legend(fontsize=7, frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
