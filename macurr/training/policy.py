@@ -220,7 +220,9 @@ class Policy(Actor):
     ) -> Tensor:
         """What the future is worth in units of reward, (n,); see `step`."""
         features = self.encode(observations.to(self.device))
-        values, _ = self.critic.forward(self._criticised(features, observations, central), self._split(state)[1])
+        values, _ = self.critic.forward(
+            self._criticised(features, observations, central), self._split(state)[1]
+        )
         return self._denormalised(values).to(observations.device)
 
     def initial_state(self, n: int) -> Tensor | None:

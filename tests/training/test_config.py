@@ -170,8 +170,7 @@ def test_what_follows_from_the_transport():
     local = TrainConfig(transport="local", workers=1)
     assert (TrainConfig().asynchronous, local.asynchronous) == (True, False)
     assert TrainConfig(async_rl=False).asynchronous is False
-    assert (TrainConfig().num_splits, local.num_splits) == (2, 1)
-    assert TrainConfig(envs_per_worker=5).num_splits == 1
+    assert (TrainConfig().num_splits, local.num_splits, TrainConfig(splits=2).num_splits) == (1, 1, 2)
     assert TrainConfig(transport="local", workers=1, splits=4).num_splits == 4
 
 
