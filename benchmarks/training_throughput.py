@@ -1,6 +1,6 @@
 """What the trainer makes of a machine: env steps per second against the same environments stepped freely.
 
-    python benchmarks/training_throughput.py [--smoke] [--repetitions N] [--envs NAME ...]
+    python benchmarks/training_throughput.py [--smoke] [--repetitions N] [--cases NAME ...]
 
 Free: as many processes as the trainer has workers each step one environment with random actions, and do nothing else.
 The trainer runs synchronously and asynchronously, with its default curriculum (level replay against a pool) and with a
@@ -8,7 +8,8 @@ stand-in that draws tasks where the environment is and tells nobody anything. Al
 is printed are medians of rates and of ratios within a repetition, so that a busy minute hits both sides of a ratio.
 
 A step of `spin` costs 200 µs: of computing ("burn"), or of waiting for something else ("wait"). The apple race costs
-7 µs, so that everything else weighs most.
+7 µs, so that everything else weighs most. What asynchronous training can gain is the time in which a synchronous run
+trains, so it is measured with small networks, where that is little, and with a memory (LSTM), where it is half.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from games.nowhere import Drawn, Nowhere
@@ -31,12 +32,33 @@ from games.nowhere import Drawn, Nowhere
 from macurr import make_local_curriculum
 from macurr.training import TrainConfig, train
 
-ENVS: dict[str, tuple[str, dict[str, Any]]] = {
-    "spin 200 µs, burn": ("games.spin", {"cost": 200.0}),
-    "spin 200 µs, wait": ("games.spin", {"cost": 200.0, "wait": True}),
-    "apple race": ("macurr.envs.apple_race_v0", {}),
+
+class Case(NamedTuple):
+    """What is measured.
+
+    Attributes:
+        env: The environment.
+        args: Keywords for it.
+        steps: Environment steps of a run.
+        settings: The run's, where they are not the defaults.
+    """
+
+    env: str
+    args: dict[str, Any]
+    steps: int
+    settings: dict[str, Any]
+
+
+BURN, WAIT = {"cost": 200.0}, {"cost": 200.0, "wait": True}
+SPIN: dict[str, Any] = {"envs_per_worker": 16}
+LSTM: dict[str, Any] = {**SPIN, "recurrent": "lstm"}
+CASES = {
+    "burn": Case("games.spin", BURN, 48_000, SPIN),
+    "wait": Case("games.spin", WAIT, 48_000, SPIN),
+    "burn, LSTM": Case("games.spin", BURN, 32_000, LSTM),
+    "wait, LSTM": Case("games.spin", WAIT, 32_000, LSTM),
+    "apple race": Case("macurr.envs.apple_race_v0", {}, 240_000, {}),
 }
-ENV_STEPS = {"spin 200 µs, burn": 48_000, "spin 200 µs, wait": 48_000, "apple race": 240_000}
 WORKERS = 2
 WARM = 2
 """Updates that are not counted: processes start, caches are cold."""
@@ -85,10 +107,10 @@ def connected(real: bool) -> Iterator[None]:
         engines.make_multiprocessing_curriculum = kept
 
 
-def free_rate(path: str, args: dict[str, Any], steps: int) -> float:
+def free_rate(case: Case, steps: int) -> float:
     """Env steps per second of processes that do nothing but step."""
     each = steps // WORKERS
-    command = [sys.executable, "-c", FREE, json.dumps(sys.path), path, json.dumps(args), str(each)]
+    command = [sys.executable, "-c", FREE, json.dumps(sys.path), case.env, json.dumps(case.args), str(each)]
     workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(WORKERS)
@@ -97,19 +119,16 @@ def free_rate(path: str, args: dict[str, Any], steps: int) -> float:
     return sum(each / float(answer) for answer in answers)
 
 
-def train_rate(
-    path: str, args: dict[str, Any], steps: int, *, async_rl: bool, curriculum: bool, seed: int
-) -> float:
+def train_rate(case: Case, steps: int, *, async_rl: bool, curriculum: bool, seed: int) -> float:
     """Env steps per second of the trainer, from the end of the warm-up to the end of training."""
     with tempfile.TemporaryDirectory() as folder, connected(curriculum):
         config = TrainConfig.of(
-            env=path,
-            env_args=args,
+            env=case.env,
+            env_args=case.args,
             curriculum="plr" if curriculum else "dr",
             opponents="pfsp" if curriculum else "self",
             steps=steps,
             workers=WORKERS,
-            envs_per_worker=16 if "spin" in path else 64,
             async_rl=async_rl,
             decorrelate=0,
             seed=seed,
@@ -119,6 +138,7 @@ def train_rate(
             report=False,
             tensorboard=False,
             out=f"{folder}/run",
+            **case.settings,
         )
         result = train(config)
         with result.run.metrics.open() as metrics, result.run.timing.open() as timing:
@@ -137,13 +157,13 @@ MODES = {
 
 def measure(name: str, repetitions: int, steps: int) -> dict[str, list[float]]:
     """Rates of every mode and of free stepping, one of each per repetition."""
-    path, args = ENVS[name]
+    case = CASES[name]
     rates: dict[str, list[float]] = {key: [] for key in ("free", *MODES)}
     for repetition in range(repetitions):
-        rates["free"].append(free_rate(path, args, steps // 2))
+        rates["free"].append(free_rate(case, steps // 2))
         for key, (async_rl, curriculum) in MODES.items():
             rates[key].append(
-                train_rate(path, args, steps, async_rl=async_rl, curriculum=curriculum, seed=repetition)
+                train_rate(case, steps, async_rl=async_rl, curriculum=curriculum, seed=repetition)
             )
     return rates
 
@@ -170,10 +190,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--smoke", action="store_true", help="a few seconds, for the tests")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--envs", nargs="+", choices=ENVS, default=list(ENVS))
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args(arguments)
-    for name in ["apple race"] if options.smoke else options.envs:
-        repetitions, steps = (1, 8192 * 4) if options.smoke else (options.repetitions, ENV_STEPS[name])
+    for name in ["apple race"] if options.smoke else options.cases:
+        repetitions, steps = (1, 8192 * 4) if options.smoke else (options.repetitions, CASES[name].steps)
         report(name, measure(name, repetitions, steps))
 
 
