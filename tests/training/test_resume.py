@@ -218,8 +218,8 @@ def test_nothing_of_a_run_is_left_running(tmp_path):
         while not (folder / "metrics.csv").exists():
             assert process.poll() is None
             time.sleep(0.01)
-        children = _children(process.pid)
-        assert len(children) == 2
+        children = _descendants(process.pid)
+        assert len(children) == 3, "the collector and its workers"
         time.sleep(delay)
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
@@ -234,14 +234,16 @@ def test_nothing_of_a_run_is_left_running(tmp_path):
         resume(str(folder), Stop(load_state(folder / "checkpoint.state")["counters"]["update"] + 2))
 
 
-def _children(pid):
-    found = []
+def _descendants(pid):
+    parents = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
                 with open(f"/proc/{entry}/stat") as stat:
-                    if int(stat.read().rpartition(")")[2].split()[1]) == pid:
-                        found.append(int(entry))
+                    parents[int(entry)] = int(stat.read().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-    return found
+    found = [pid]
+    for parent in found:
+        found.extend(child for child, own in parents.items() if own == parent)
+    return found[1:]
