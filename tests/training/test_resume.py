@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import random
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from macurr.training import Listener, TrainConfig, resume, train
 from macurr.training.checkpoints import settle_pool
 from macurr.training.ppo import PPO
 from macurr.training.rundir import read_csv
+from tests.support.processes import alive, descendants_of
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -61,13 +61,27 @@ def same(folder, other):
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on_after_a_test():
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
+
+
 def start(action, folder, settings):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.killed", action, str(folder), json.dumps(settings)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    STARTED.append(process)
+    return process
 
 
 @pytest.mark.parametrize("more", [{}, RICH], ids=["plain", "rich"])
@@ -218,7 +232,7 @@ def test_nothing_of_a_run_is_left_running(tmp_path):
         while not (folder / "metrics.csv").exists():
             assert process.poll() is None
             time.sleep(0.01)
-        children = _descendants(process.pid)
+        children = descendants_of(process.pid)
         assert len(children) == 3, "the collector and its workers"
         time.sleep(delay)
         begun = time.monotonic()
@@ -227,23 +241,8 @@ def test_nothing_of_a_run_is_left_running(tmp_path):
         assert time.monotonic() - begun < 30
         assert load_state(folder / "checkpoint.state")["counters"]["update"] >= 1
         deadline = time.monotonic() + 30
-        while any(os.path.exists(f"/proc/{child}") for child in children):
+        while any(map(alive, children)):
             assert time.monotonic() < deadline
             time.sleep(0.01)
     with pytest.raises((KeyboardInterrupt, MacurrError)):
         resume(str(folder), Stop(load_state(folder / "checkpoint.state")["counters"]["update"] + 2))
-
-
-def _descendants(pid):
-    parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat") as stat:
-                    parents[int(entry)] = int(stat.read().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found = [pid]
-    for parent in found:
-        found.extend(child for child, own in parents.items() if own == parent)
-    return found[1:]
