@@ -43,8 +43,10 @@ class _Gated(TraceCurriculum):
     def __init__(self):
         super().__init__()
         self.permits = threading.Semaphore(0)
+        self.entered = 0
 
     def update_task_progress(self, task, progress, env_id=None):
+        self.entered += 1
         assert self.permits.acquire(timeout=20)
         super().update_task_progress(task, progress, env_id)
 
@@ -190,8 +192,9 @@ def test_tasks_do_not_queue_behind_updates():
         busy, other = synced.components.connect(SPEC), synced.components.connect(SPEC)
         for i in range(5):
             busy.send(TaskProgress(i, busy.env_id, {"left": 0.5}))
-        until(lambda: synced._server.queued)
+        until(lambda: curriculum.entered and synced._server.queued)
         other.request(1, start=False)
+        time.sleep(2 * server.LOOK_SECONDS)  # so that the server's next look is due
         curriculum.permits.release(2)  # at the third, everything would stop
         other._channel._timeout = 10
         other.task()

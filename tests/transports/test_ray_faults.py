@@ -169,7 +169,9 @@ def test_a_worker_that_ray_restarts_takes_its_own_place_at_once(tmp_path):
 def test_the_actor_is_killed_again_and_again_and_nothing_is_lost(direct, tmp_path):
     name = next(NAMES)
     trace, path = TraceCurriculum(fields=frozenset({"rewards"})), tmp_path / "checkpoint"
-    with make(trace, name, checkpoint=path, checkpoint_every=7, direct=direct) as synced:
+    # The first kill comes long before the first 50 messages: something has to be sent again.
+    options = {"checkpoint": path, "checkpoint_every": 50, "checkpoint_seconds": 1e6}
+    with make(trace, name, direct=direct, **options) as synced:
         workers = [EnvWorker.remote(name, tmp_path / str(i), buffer_size=i) for i in range(2)]
         ray.get([worker.play.remote(1) for worker in workers])
         running = [worker.play.remote(150, pause=0.01) for worker in workers]
