@@ -149,6 +149,6 @@ def test_training_goes_on_when_a_worker_and_the_curriculum_are_killed(ray_on_two
     listener = Kill()
     result = train(settings(tmp_path / "run", steps=16 * 16 * 12), listener)
     assert len(set(listener.killed)) == 2
-    assert result.status.steps == 16 * 16 * 12
+    assert result.status.steps >= 16 * 16 * 12
     assert sum(read_csv(result.run.metrics)["episodes"]) > 0
     assert ray.is_initialized(), "a connection that was there is left open"
