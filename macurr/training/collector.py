@@ -18,7 +18,7 @@ from macurr.training.rollout import Episode, Rollout
 from macurr.training.streams import Streams
 from macurr.training.vector import EnvGroup, Environments
 
-__all__ = ["Collector", "Published"]
+__all__ = ["Collector", "Published", "worn_out"]
 
 _FOREVER = 1 << 62
 
@@ -232,10 +232,7 @@ class Collector:
     def _replace(self, group: EnvGroup, error: WorkerLost) -> None:
         """Start a worker in place of one that died; what its groups were writing is given up."""
         if self.restarted >= self._restarts:
-            raise TransportError(
-                f"{error} {self.restarted} workers of this run were replaced before, which is all that "
-                f"worker_restarts={self._restarts} allows. Find out why they die; go on with --resume."
-            ) from error
+            raise worn_out(error, self.restarted, self._restarts) from error
         self.restarted += 1
         for other in self._vector.restart(group):
             streams = self._of[id(other)]
@@ -296,3 +293,17 @@ class Collector:
         for streams, one in zip(self._streams, groups, strict=True):
             streams.load_state_dict(one)
         return True
+
+
+def worn_out(error: WorkerLost, restarted: int, restarts: int) -> TransportError:
+    """What ends a run whose workers have died more often than they may.
+
+    Args:
+        error: The latest death.
+        restarted: How many were replaced before.
+        restarts: How many may be.
+    """
+    return TransportError(
+        f"{error} {restarted} workers of this run were replaced before, which is all that "
+        f"worker_restarts={restarts} allows. Find out why they die; go on with --resume."
+    )

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from macurr.errors import TransportError, UsageError, WorkerLost
+from macurr.errors import UsageError, WorkerLost
 from macurr.training.channel import GO, JOBS, NEWS, PAUSE, PULSE, TAKEN, WEIGHTS, Message, Part, wait_for
 from macurr.training.children import PATIENCE, ChildProcess
 from macurr.training.clock import Clock
+from macurr.training.collector import worn_out
 from macurr.training.frames import FrameShape
 from macurr.training.learner import Learner
 from macurr.training.orders import CollectorJob, News, Start, Weights
@@ -250,10 +251,7 @@ class CollectorProcess:
 
     def _replace(self, child: _Child, error: WorkerLost) -> None:
         if self.restarted >= self._job.restarts:
-            raise TransportError(
-                f"{error} {self.restarted} workers of this run were replaced before, which is all that "
-                f"worker_restarts={self._job.restarts} allows. Find out why they die; go on with --resume."
-            ) from error
+            raise worn_out(error, self.restarted, self._job.restarts) from error
         with self._sending:
             child.hang_up()
         child.end(0.0)
