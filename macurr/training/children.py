@@ -1,6 +1,6 @@
 """A child process as its parent sees it: started in a fresh interpreter, spoken to, missed. No torch is imported.
 
-The child is in a session of its own, so that Ctrl-C reaches its parent alone. It ends by itself once the line to its
+The child is in a group of its own, so that Ctrl-C reaches its parent alone. It ends by itself once the line to its
 parent is closed, be it because the parent hangs up or because the parent is dead.
 """
 
@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from macurr import errors
 from macurr.errors import MacurrError, TransportError, WorkerLost
@@ -220,12 +220,23 @@ def _spawn(module: str, sock: socket.socket) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL if posix else subprocess.PIPE,
         env={**os.environ, **_one_thread()},
         pass_fds=[sock.fileno()] if posix else (),
-        start_new_session=True,
+        **_group(),
     )
     if sys.platform == "win32" and process.stdin is not None:
         process.stdin.write(sock.share(process.pid))
         process.stdin.close()
     return process
+
+
+def _group() -> dict[str, Any]:
+    """How to start a process in a group of its own.
+
+    It stays in this session where Python can do that: Linux may schedule sessions by turns, and what one process of a
+    session may take before another would mean nothing between two of them.
+    """
+    if sys.version_info >= (3, 11):
+        return {"process_group": 0}
+    return {"start_new_session": True}
 
 
 def _stopped(pid: int) -> bool:

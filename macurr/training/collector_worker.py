@@ -22,6 +22,13 @@ from macurr.training.vector import VectorEnv
 
 __all__ = ["main"]
 
+_NICE = 5
+"""How far collection stands back for training, where both want the same core.
+
+Where training is the slower, all that it waits for a core is lost to the run. Where it is not, it takes no more of the
+machine for coming first, and its weights are newer.
+"""
+
 
 def main(handle: int | None) -> None:
     """Serve the learner at the other end of an inherited socket.
@@ -31,6 +38,8 @@ def main(handle: int | None) -> None:
     """
     learner = Line(inherited(handle))
     os.dup2(2, 1)  # what is printed belongs to the error stream, not into what the learner prints
+    if sys.platform != "win32":
+        os.nice(_NICE)
     with suppress(OSError), ExitStack() as opened:  # the learner is gone, and with it the reason to run
         try:
             _serve(learner, opened)

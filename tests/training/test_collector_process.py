@@ -446,13 +446,16 @@ def test_a_process_that_cannot_be_started_is_one_error(tmp_path, monkeypatch):
         pass
 
 
-def test_closing_ends_everybody(tmp_path):
+def test_everybody_stands_back_for_the_learner_and_ends_with_it(tmp_path):
     before = set(descendants_of(os.getpid()))  # of other tests, such as a server of forks
     synced, own = made(tmp_path, workers=2)
     with synced, own.apart() as collector:
         gathered(collector, 1)
         everybody = set(descendants_of(os.getpid())) - before
         assert len(everybody) == 3
+        ours = os.getpriority(os.PRIO_PROCESS, 0)
+        assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in everybody} == {min(ours + 5, 19)}
+        assert {os.getpgid(pid) for pid in everybody} == everybody
         collector.close()
         assert not any(map(alive, everybody))
         own.learner.publish()  # nobody listens
