@@ -52,6 +52,11 @@ def elsewhere(tmp_path, monkeypatch):
 BAD = {
     "no such module": (["--env", "no_such_package.env"], "no module 'no_such_package'"),
     "no such part": (["--env", "macurr.envs.no_such_v0"], "no module 'macurr.envs.no_such_v0'"),
+    "a module that has a part of its name": (
+        ["--env", HERE.strip(":").replace("training", "needing")],
+        "needs the module 'need', which is not installed",
+    ),
+    "no such part of an installed package": (["--env", "mpe2.no_such_v0"], "no module 'mpe2.no_such_v0'"),
     "no such callable": (["--env", HERE + "Missing"], "no Missing()"),
     "a module without an environment": (["--env", "json"], "no parallel_env()"),
     "an empty path": (["--env", ""], "env=''"),
@@ -208,6 +213,38 @@ def test_a_run_from_the_settings_of_another_is_the_same_run(elsewhere, capsys):
     capsys.readouterr()
     assert call("train", "--config", "one/config.yaml") == 2
     assert "one holds files already" in capsys.readouterr().err
+
+
+def test_modules_of_the_directory_are_found_as_the_documentation_has_it(elsewhere, capsys):
+    page = (ROOT / "docs" / "training.md").read_text()
+    (code,) = re.findall(
+        r"^```python\n(import numpy as np\n\n\ndef by_seat.*?)^```", page, re.MULTILINE | re.DOTALL
+    )
+    (elsewhere / "my_module.py").write_text(f"{code}\n\nfrom tests.support.training import Duel\n")
+    # As an installed script has it: without the directory, which `python -m` would bring.
+    script = (
+        f"import sys; sys.path[:] = [{str(ROOT)!r}, *(path for path in sys.path if path)]; "
+        "from macurr.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    args = [
+        "train",
+        *TINY[4:],
+        "--env",
+        "my_module:Duel",
+        "--num-policies",
+        "2",
+        "--mapping",
+        "my_module:by_seat",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *args, "--workers", "1", "--steps", "240", "--out", "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "run" / "evaluation.json").exists()
 
 
 def test_settings_in_the_documentation_can_be_used():

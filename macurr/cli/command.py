@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from macurr.cli import evaluate, report, tournament, train
 from macurr.cli.options import CANNOT, INTERRUPTED, Parser
@@ -26,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        code: int = args.command(args)
+        with _modules_of_here():
+            code: int = args.command(args)
     except KeyboardInterrupt:
         print("macurr: interrupted.", file=sys.stderr)
         return INTERRUPTED
@@ -34,6 +37,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"macurr: error: {error}", file=sys.stderr)
         return CANNOT
     return code
+
+
+@contextmanager
+def _modules_of_here() -> Iterator[None]:
+    """Let environments and functions be named that stand in the directory where the command is given.
+
+    What is installed comes first. An installed script, unlike `python -m`, does not look there by itself.
+    """
+    here = str(Path.cwd())
+    known = {path or here for path in sys.path}
+    if here in known:
+        yield
+        return
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
 
 
 def _parser() -> Parser:

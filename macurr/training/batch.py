@@ -50,12 +50,14 @@ def batch_plan(config: TrainConfig, learners_per_env: Sequence[int]) -> BatchPla
 
     Raises:
         ConfigError: in synchronous mode S is no positive whole multiple of R; the message holds the sum and the
-            nearest sizes that work.
+            nearest sizes that work. Or without a batch_size, a round gives fewer samples than there are minibatches.
     """
     policies, rollout = config.policies.num_policies, config.ppo.rollout
     total = sum(learners_per_env) * rollout
     share = Fraction(total, policies)
     if config.ppo.batch_size is None:
+        if share < config.ppo.minibatches:
+            raise ConfigError(_too_small(config, learners_per_env, share))
         return BatchPlan(total, share, math.ceil(share), policies, 1)
     wanted = config.ppo.batch_size * config.ppo.minibatches
     ratio = wanted / share
@@ -65,20 +67,36 @@ def batch_plan(config: TrainConfig, learners_per_env: Sequence[int]) -> BatchPla
 
 
 def _refusal(config: TrainConfig, learners_per_env: Sequence[int], wanted: int, share: Fraction) -> str:
-    ppo, policies = config.ppo, config.policies.num_policies
+    ppo = config.ppo
+    return (
+        f"In synchronous mode an update has to use up whole rounds of collection. "
+        f"{_round(config, learners_per_env, share)} An update takes S = batch_size={ppo.batch_size} x "
+        f"minibatches={ppo.minibatches} = {wanted} samples of each: S / R = {_text(wanted / share)}, and a whole "
+        f"number is wanted. {_advice(config, wanted, share)}"
+    )
+
+
+def _too_small(config: TrainConfig, learners_per_env: Sequence[int], share: Fraction) -> str:
+    return (
+        f"{_round(config, learners_per_env, share)} That is too small for minibatches={config.ppo.minibatches} of an "
+        "update. Lower minibatches (--minibatches), raise rollout (--rollout) or envs_per_worker "
+        "(--envs-per-worker), or give the size of a minibatch by batch_size (--batch-size)."
+    )
+
+
+def _round(config: TrainConfig, learners_per_env: Sequence[int], share: Fraction) -> str:
+    """What one round gives, with the sum."""
+    policies = config.policies.num_policies
     low, high = min(learners_per_env), max(learners_per_env)
     each = (
         f"{low}"
         if low == high
         else f"{low} to {high} (mean {Fraction(sum(learners_per_env), config.num_envs)})"
     )
-    each_round = f"{config.workers} workers x {config.envs_per_worker} environments x {each} learning agents"
     return (
-        f"In synchronous mode an update has to use up whole rounds of collection. One round is {each_round} x "
-        f"rollout={ppo.rollout} = {share * policies} samples, which is R = {_text(share)} for each of "
-        f"num_policies={policies}. An update takes S = batch_size={ppo.batch_size} x minibatches={ppo.minibatches} = "
-        f"{wanted} samples of each: S / R = {_text(wanted / share)}, and a whole number is wanted. "
-        f"{_advice(config, wanted, share)}"
+        f"One round is {config.workers} workers x {config.envs_per_worker} environments x {each} learning agents x "
+        f"rollout={config.ppo.rollout} = {share * policies} samples, which is R = {_text(share)} for each of "
+        f"num_policies={policies}."
     )
 
 
@@ -86,6 +104,8 @@ def _advice(config: TrainConfig, wanted: int, share: Fraction) -> str:
     # S = k R with S / minibatches whole: k is a multiple of the denominator of R / minibatches.
     step = (share / config.ppo.minibatches).denominator
     size = int(share * step / config.ppo.minibatches)
+    if config.model.recurrent != "none":
+        size = math.lcm(size, config.ppo.rollout)  # whole rollouts
     below = config.ppo.batch_size // size * size if config.ppo.batch_size is not None else size
     near = [str(value) for value in (below, below + size) if value > 0]
     return (

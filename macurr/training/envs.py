@@ -96,15 +96,17 @@ def _factory_name(module: Any) -> str:
 
 
 def _not_found(path: str, module_name: str, error: ModuleNotFoundError) -> Exception:
-    missing = (error.name or "").partition(".")[0]
+    missing = error.name or ""
     if missing in _EXTRA_OF:
         return MissingDependencyError.for_extra(missing, _EXTRA_OF[missing], f"The environment {path}")
-    if missing == module_name.partition(".")[0] or (error.name or "") in module_name:
+    if f"{module_name}.".startswith(f"{missing}."):
         return ConfigError(
-            f"There is no module {error.name!r}, asked for as environment {path!r}. Give the import path of an "
+            f"There is no module {missing!r}, asked for as environment {path!r}. Give the import path of an "
             "installed module with parallel_env(), such as macurr.envs.apple_race_v0, or module:callable."
         )
-    return ConfigError(f"The environment {path!r} needs the package {error.name!r}. Install it.")
+    return ConfigError(
+        f"The environment {path!r} needs the module {missing!r}, which is not installed. Install its package."
+    )
 
 
 def _check(env: Any, path: str) -> Env:

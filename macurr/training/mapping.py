@@ -13,7 +13,16 @@ from macurr.errors import ConfigError, StateError
 from macurr.seeding import check_generator_state, generator_state, load_generator_state
 from macurr.training.imports import imported
 
-__all__ = ["MAPPINGS", "Choose", "PolicyMapping", "learning_seats", "roles_of", "side_names", "sides_of"]
+__all__ = [
+    "MAPPINGS",
+    "Choose",
+    "PolicyMapping",
+    "learning_seats",
+    "role_of",
+    "roles_of",
+    "side_names",
+    "sides_of",
+]
 
 Choose = Callable[[str, int, int, np.random.Generator], int]
 """A user's mapping: from the agent, the number of the environment, the number of its episode and a generator to the
@@ -23,6 +32,12 @@ MAPPINGS = ("shared", "env", "random", "role")
 """The mappings that have a name."""
 
 _NUMBERED = re.compile(r"(?P<role>.+)_\d+")
+
+
+def role_of(agent: str) -> str:
+    """The name of an agent's role: what precedes the last "_<number>" of its own, or all of it."""
+    match = _NUMBERED.fullmatch(agent)
+    return match["role"] if match else agent
 
 
 def roles_of(agents: Sequence[str]) -> tuple[int, ...]:
@@ -39,7 +54,7 @@ def roles_of(agents: Sequence[str]) -> tuple[int, ...]:
         (0, 0, 1)
     """
     numbers: dict[str, int] = {}
-    return tuple(numbers.setdefault(_role(agent), len(numbers)) for agent in agents)
+    return tuple(numbers.setdefault(role_of(agent), len(numbers)) for agent in agents)
 
 
 def sides_of(agents: Sequence[str], sides: str) -> tuple[tuple[int, ...], ...]:
@@ -65,19 +80,21 @@ def side_names(agents: Sequence[str], sides: Sequence[Sequence[int]]) -> tuple[s
         >>> side_names(["adversary_0", "adversary_1", "agent_0"], [(0, 1), (2,)])
         ('adversary', 'agent_0')
     """
-    return tuple(agents[side[0]] if len(side) == 1 else _role(agents[side[0]]) for side in sides)
+    return tuple(agents[side[0]] if len(side) == 1 else role_of(agents[side[0]]) for side in sides)
 
 
 def learning_seats(
-    agents: Sequence[str], envs: int, sides: str, everyone: bool
+    agents: Sequence[str], envs: int, sides: str, everyone: bool, run: int = 1
 ) -> tuple[tuple[int, ...], ...]:
-    """Who learns in each environment: side i modulo their number in environment i, so that each is trained alike.
+    """Who learns in each environment: the sides one after the other, so that each is trained alike.
 
     Args:
         agents: The possible agents.
         envs: Number of environments.
         sides: As for `sides_of`.
         everyone: Whether every agent learns everywhere, because nobody is played by the past.
+        run: Neighbouring environments in which the same side learns: where policies alternate from environment to
+            environment, as many as there are policies, or some would never learn some of the sides.
 
     Returns:
         For each environment the numbers of the agents that learn.
@@ -85,7 +102,7 @@ def learning_seats(
     if everyone:
         return (tuple(range(len(agents))),) * envs
     found = sides_of(agents, sides)
-    return tuple(found[i % len(found)] for i in range(envs))
+    return tuple(found[i // run % len(found)] for i in range(envs))
 
 
 class PolicyMapping:
@@ -219,11 +236,6 @@ class PolicyMapping:
                 f"{episode}: it must give the number of a policy, from 0 to {self.policies - 1} (--num-policies)."
             )
         return int(number)
-
-
-def _role(agent: str) -> str:
-    match = _NUMBERED.fullmatch(agent)
-    return match["role"] if match else agent
 
 
 def _function(path: str) -> Choose:

@@ -60,7 +60,7 @@ class PPO:
 
         Raises:
             UsageError: the batch is of the wrong kind for the policy.
-            TrainingError: the batch, a loss or a gradient is not finite; everything is as before the update.
+            TrainingError: the batch, a loss, a gradient or a weight is not finite; everything is as before the update.
         """
         _check_kind(self.policy, batch)
         targets = batch.targets()
@@ -121,6 +121,7 @@ class PPO:
             totals, parts = totals + numbers, parts + 1
             if ends and self.settings.target_kl is not None and numbers[3] > self.settings.target_kl:
                 break
+        _check_weights(policy, self.sgd_steps)
         if policy.normaliser is not None:
             policy.normaliser.merge(batch.sights)
         metrics = dict(zip(_METRICS, (totals / parts).tolist(), strict=True))
@@ -236,10 +237,24 @@ def _check_finite(batch: Samples | Sequences, targets: Targets) -> None:
 def _not_finite(numbers: Mapping[str, float], steps: int) -> TrainingError:
     found = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
     return TrainingError(
-        f"Gradient step {steps + 1} is not finite: {found}. The weights are those of before the update. Lower the "
-        "learning rate or max_grad_norm, look for very large rewards or observations, or set normalize_returns and "
-        "normalize_observations."
+        f"Gradient step {steps + 1} is not finite: {found}. The weights are those of before the update. {_LOWER}"
     )
+
+
+_LOWER = (
+    "Lower the learning rate or max_grad_norm, look for very large rewards or observations, or set normalize_returns "
+    "and normalize_observations."
+)
+
+
+def _check_weights(policy: Policy, steps: int) -> None:
+    # A finite gradient may still carry weights out of range, and no later loss would tell of the last step.
+    wrong = [name for name, weights in policy.named_parameters() if not bool(weights.isfinite().all())]
+    if wrong:
+        raise TrainingError(
+            f"After gradient step {steps} the weights {', '.join(wrong)} are not finite. The weights are those of "
+            f"before the update. {_LOWER}"
+        )
 
 
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}

@@ -22,7 +22,7 @@ from macurr.training.kinds import Kinds
 from macurr.training.layout import Layout
 from macurr.training.learner import Learner
 from macurr.training.loops import Collecting
-from macurr.training.mapping import PolicyMapping, learning_seats
+from macurr.training.mapping import PolicyMapping, learning_seats, role_of
 from macurr.training.orders import CollectorJob
 from macurr.training.policy import PolicySpec
 from macurr.training.tasks import Places, build_curriculum
@@ -51,10 +51,12 @@ def seats_of(config: TrainConfig, layout: Layout) -> tuple[tuple[int, ...], ...]
         ConfigError: with these sides nobody is left to play against the learners.
     """
     everyone = config.opponents == "none"
-    seats = learning_seats(layout.agents, config.num_envs, config.policies.sides, everyone)
+    policies = config.policies
+    run = policies.num_policies if policies.mapping == "env" else 1
+    seats = learning_seats(layout.agents, config.num_envs, policies.sides, everyone, run)
     if not everyone and len(layout.agents) > 1 and any(len(own) == len(layout.agents) for own in seats):
         raise ConfigError(
-            f"sides={config.policies.sides!r} makes one side of all agents of {layout.name} "
+            f"sides={policies.sides!r} makes one side of all agents of {layout.name} "
             f"({', '.join(layout.agents)}), and "
             f"opponents={config.opponents!r} finds nobody to play. Use opponents='none', or sides='agent'."
         )
@@ -67,13 +69,14 @@ def make_players(config: TrainConfig, layout: Layout) -> tuple[Learner, PolicyMa
     Training and acting have generators of their own: they may go on at the same time.
 
     Raises:
-        ConfigError: there is no such device or mapping.
+        ConfigError: there is no such device or mapping, or a policy that nobody would play.
     """
     seeds = np.random.SeedSequence(config.seed).generate_state(3)
     training, acting = (torch.Generator().manual_seed(int(seed)) for seed in seeds[:2])
     spec, device = PolicySpec.of(layout, config.model), resolve_device(config.device)
     learner = Learner(spec, config, training, device, copies=config.asynchronous)
     policies = config.policies
+    _check_roles(config, layout)
     mapping = PolicyMapping(
         policies.mapping,
         policies.num_policies,
@@ -82,6 +85,16 @@ def make_players(config: TrainConfig, layout: Layout) -> tuple[Learner, PolicyMa
         policies.mapping_episodes,
     )
     return learner, mapping, acting
+
+
+def _check_roles(config: TrainConfig, layout: Layout) -> None:
+    count, roles = config.policies.num_policies, list(dict.fromkeys(map(role_of, layout.agents)))
+    if config.policies.mapping == "role" and count > len(roles):
+        raise ConfigError(
+            f"mapping='role' gives every role a policy of its own, and {layout.name} has {len(roles)} of them "
+            f"({', '.join(roles)}): {count - len(roles)} of num_policies={count} would never play. Lower num_policies, "
+            "or use mapping 'random', 'env' or a function of your own."
+        )
 
 
 @contextmanager

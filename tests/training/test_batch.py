@@ -10,17 +10,20 @@ from hypothesis import strategies as st
 from macurr.errors import ConfigError
 from macurr.training import PPOConfig, TrainConfig
 from macurr.training.batch import batch_plan
-from macurr.training.config import PoliciesConfig
+from macurr.training.config import ModelConfig, PoliciesConfig
 
 
-def config(size, minibatches, policies=1, *, workers=2, envs=8, rollout=32, asynchronous=False):
+def config(
+    size, minibatches, policies=1, *, workers=2, envs=8, rollout=32, asynchronous=False, recurrent="none"
+):
     return TrainConfig(
         workers=workers,
         envs_per_worker=envs,
         async_rl=asynchronous,
         opponents="none",
         ppo=PPOConfig(batch_size=size, minibatches=minibatches, rollout=rollout),
-        policies=PoliciesConfig(num_policies=policies, mapping="env" if policies > 1 else "shared"),
+        model=ModelConfig(recurrent=recurrent),
+        policies=PoliciesConfig(num_policies=policies, mapping="random"),
     )
 
 
@@ -68,6 +71,22 @@ def test_sides_of_different_sizes():
 def test_without_a_size_an_update_takes_what_a_round_gives():
     plan = batch_plan(config(None, 4, 3), [2] * 16)
     assert (plan.rounds, plan.wanted) == (1, 342)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_round_that_is_too_small_for_its_minibatches_is_refused(asynchronous):
+    # 16 environments x 2 agents x 2 steps = 64, for each of 3 policies 21 and a third.
+    assert batch_plan(config(None, 21, 3, rollout=2, asynchronous=asynchronous), [2] * 16).wanted == 22
+    with pytest.raises(ConfigError, match=r"= 64 samples, which is R = 64/3 .*too small for minibatches=22"):
+        batch_plan(config(None, 22, 3, rollout=2, asynchronous=asynchronous), [2] * 16)
+
+
+def test_advice_for_policies_with_a_memory_is_of_whole_rollouts():
+    # R = 3 x 32 = 96, of which 4 minibatches could have 24 or 48 samples; of whole rollouts, 96.
+    with pytest.raises(ConfigError, match=r"batch_size=96 \(") as error:
+        batch_plan(config(32, 4, workers=1, envs=3, recurrent="gru"), [1] * 3)
+    assert "S / R = 4/3" in str(error.value)
+    assert batch_plan(config(96, 4, workers=1, envs=3, recurrent="gru"), [1] * 3).rounds == 4
 
 
 def test_asynchronous_datasets_have_any_size():

@@ -47,6 +47,16 @@ def test_sides_take_turns_over_the_environments():
     assert learning_seats(TAG, 2, "role", everyone=True) == ((0, 1, 2, 3),) * 2
 
 
+@pytest.mark.parametrize("policies", [2, 3, 4])
+@pytest.mark.parametrize(("agents", "sides"), [(["a", "b"], "agent"), (TAG, "agent"), (TAG, "role")])
+def test_policies_that_alternate_over_the_environments_learn_every_side_alike(policies, agents, sides):
+    made = mapping("env", policies, agents)
+    envs = policies * len(sides_of(agents, sides))
+    seats = learning_seats(agents, envs, sides, everyone=False, run=policies)
+    learnt = [(int(made.draw(env, 0)[0]), seats[env]) for env in range(envs)]
+    assert len(set(learnt)) == envs, "every policy learns every side, and as often"
+
+
 @pytest.mark.parametrize(
     ("name", "policies", "wanted"),
     [("shared", 1, [0, 0, 0, 0]), ("env", 3, [2, 2, 2, 2]), ("role", 2, [0, 0, 0, 1]), ("role", 1, [0] * 4)],

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -399,6 +399,23 @@ def test_large_numbers_are_not_taken_for_infinite_ones_though_their_sum_is():
     batch.observations[:] = 3e38
     assert not math.isfinite(batch.observations.sum())
     assert math.isfinite(ppo.update(batch)["policy_loss"])
+
+
+def test_a_last_step_that_carries_weights_out_of_range_undoes_the_whole_update():
+    # Loss and gradient of the only step are finite; what Adam makes of a step size of 1e38 and 64 units is not.
+    policy = Policy(replace(DISCRETE, hidden=(64,)), generator())
+    settings = PPOConfig(learning_rate=3e38, epochs=1, minibatches=1, anneal=False)
+    learner = PPO(policy, settings, generator(1))
+    before = copy.deepcopy(learner.state_dict())
+    batch = bandit(policy, 32, 2)
+    with pytest.raises(
+        TrainingError, match=r"After gradient step 1 the weights actor.* not finite.*learning rate"
+    ):
+        learner.update(batch)
+    after = learner.state_dict()
+    assert after["sgd_steps"] == 0
+    for name, array in before["policy"].items():
+        np.testing.assert_array_equal(after["policy"][name], array)
 
 
 @pytest.mark.parametrize("spec", [DISCRETE, FULL])

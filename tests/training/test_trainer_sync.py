@@ -11,9 +11,11 @@ from macurr.errors import ConfigError
 from macurr.opponents import AgentPool
 from macurr.training import TrainConfig
 from macurr.training.batches import Sequences
+from macurr.training.envs import EnvSource
 from macurr.training.learner import Learner
 from macurr.training.ppo import PPO
 from macurr.training.rundir import read_csv
+from macurr.training.session import probe, seats_of
 from macurr.training.trainer import Trainer
 
 APPLES, TAG, SPREAD = "macurr.envs.apple_race_v0", "mpe2.simple_tag_v3", "mpe2.simple_spread_v3"
@@ -171,6 +173,19 @@ def test_roles_have_policies_of_their_own(tmp_path):
 def test_one_side_of_everybody_has_nobody_to_play(tmp_path):
     with pytest.raises(ConfigError, match="opponents='none'"):
         Trainer.start(config(tmp_path, env=SPREAD, sides="role"))
+
+
+def test_a_policy_that_nobody_would_play_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"2 of them \(adversary, agent\): 1 of num_policies=3 would never"):
+        Trainer.start(config(tmp_path, env=TAG, mapping="role", num_policies=3))
+    assert not (tmp_path / "run").exists()
+
+
+def test_policies_that_alternate_over_the_environments_learn_from_every_seat(tmp_path):
+    settings = config(tmp_path, envs_per_worker=8, num_policies=2, mapping="env")
+    layout = probe(EnvSource(settings.env))
+    seats = [own for (own,) in seats_of(settings, layout)]
+    assert [sorted(seats[policy::2]) for policy in range(2)] == [[0, 0, 1, 1]] * 2
 
 
 def test_where_a_second_goes(tmp_path):

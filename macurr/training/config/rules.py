@@ -18,7 +18,7 @@ def check_rules(config: TrainConfig) -> None:
     Raises:
         ConfigError: two do not go together.
     """
-    for rule in (_workers, _engine, _splits, _batch, _recurrent, _mapping, _opponents, _critic, _population):
+    for rule in (_workers, _engine, _splits, _recurrent, _mapping, _opponents, _critic, _population):
         rule(config)
 
 
@@ -53,17 +53,6 @@ def _splits(config: TrainConfig) -> None:
         )
 
 
-def _batch(config: TrainConfig) -> None:
-    ppo = config.ppo
-    # Several agents of an environment may learn, which only its layout tells: training.batch looks then.
-    alone = config.opponents != "none" and config.policies.sides == "agent"
-    if alone and ppo.batch_size is None and config.batch < ppo.minibatches:
-        raise ConfigError(
-            f"{config.workers} workers x {config.envs_per_worker} environments x {ppo.rollout} steps make a batch of "
-            f"{config.batch}, too small for minibatches={ppo.minibatches}. Lower minibatches, or raise rollout."
-        )
-
-
 def _recurrent(config: TrainConfig) -> None:
     ppo, kind = config.ppo, config.model.recurrent
     if kind == "none":
@@ -86,6 +75,12 @@ def _mapping(config: TrainConfig) -> None:
         raise ConfigError(
             f"mapping='shared' lets one policy play everybody, so {count - 1} of num_policies={count} would never "
             "play. Use mapping 'env', 'random', 'role' or a function of your own, or num_policies=1."
+        )
+    if mapping == "env" and count > config.num_envs:
+        raise ConfigError(
+            f"mapping='env' gives every environment one policy, and with {config.num_envs} environments "
+            f"{count - config.num_envs} of num_policies={count} would never play. Raise envs_per_worker, or lower "
+            "num_policies."
         )
     if mapping == "role" and count == 1:
         raise ConfigError(
