@@ -25,8 +25,8 @@ def add_command(commands: Any) -> None:
             "seen, and write a report. Without options: the apple race, in about three minutes on two cores."
         ),
         epilog=(
-            "Ctrl-C saves and exits (code 130); --resume goes on. The same settings with --serial give the same "
-            "metrics.csv. Where a setting can be off, the value `none` turns it off."
+            "Ctrl-C saves and exits (code 130); --resume goes on. The same settings with --serial and a bound in "
+            "--steps give the same metrics.csv. Where a setting can be off, the value `none` turns it off."
         ),
         usage="macurr train [--config FILE | --resume RUN] [OPTION ...]",
         formatter_class=Wide,

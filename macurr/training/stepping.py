@@ -79,7 +79,7 @@ class EnvBatch:
                 over = member.step(rows[i], finals)
             except MacurrError:
                 raise
-            except Exception as error:  # whatever an environment raises
+            except (Exception, SystemExit) as error:  # whatever an environment raises
                 raise self._explained(i, error) from error
             if finals:
                 kept.extend((i, final) for final in finals)
@@ -171,12 +171,12 @@ class EnvBatch:
             task = member.reset()
         except MacurrError:
             raise
-        except Exception as error:  # whatever an environment raises
+        except (Exception, SystemExit) as error:  # whatever an environment raises
             raise self._explained(i, error) from error
         self.frame.tasks[i] = task
         self._task_texts[i] = task.tolist()
 
-    def _explained(self, i: int, error: Exception) -> ConfigError:
+    def _explained(self, i: int, error: BaseException) -> ConfigError:
         """Which environment failed, on which task and where."""
         return ConfigError(
             f"The environment {self.layout.name} failed on task {self._task_texts[i]} with "

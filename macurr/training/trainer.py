@@ -72,6 +72,7 @@ class Trainer:
         self._checkpoints = Checkpoints(run, config.checkpoint_minutes)
         self._resumed: Mapping[str, Any] | None = None
         self._between, self._taking = True, False
+        self._warned = False
 
     @classmethod
     def start(cls, config: TrainConfig) -> Trainer:
@@ -268,11 +269,19 @@ class Trainer:
 
     def _capture(self, session: Session) -> dict[str, Any]:
         """Everything after an update, independent of what comes next."""
+        collector = session.collector.state_dict(whole=self._exact)
+        if self._exact and collector["envs"] is None and not self._warned:
+            self._warned = True
+            _logger.warning(
+                "The environments %s cannot be saved in mid-episode: they cannot be pickled. If this run is "
+                "interrupted and resumed, it begins new episodes, and is not to the last bit what it would have been.",
+                self.config.env,
+            )
         return {
             "type": "Trainer",
             "learner": self.learner.state_dict(),
             "curriculum": session.synced.state_dict(),
-            "collector": session.collector.state_dict(whole=self._exact),
+            "collector": collector,
             "scores": self._scores.state_dict(),
             "history": self.history.state_dict(),
             "counters": self.records.state_dict(),

@@ -122,6 +122,15 @@ def test_a_run_that_is_killed_before_its_first_checkpoint_begins_again(tmp_path,
     assert AgentPool(folder / "snapshots").ids == AgentPool(tmp_path / "whole" / "snapshots").ids
 
 
+def test_a_run_that_cannot_be_taken_up_in_mid_episode_says_so_once(tmp_path, caplog):
+    few = {**SMALL, "steps": 4 * 8 * 4, "checkpoint_minutes": 0.0}
+    train(TrainConfig.of(out=str(tmp_path / "whole"), **few))
+    assert not caplog.records
+    train(TrainConfig.of(out=str(tmp_path / "held"), env="tests.support.training:Unpicklable", **few))
+    (record,) = caplog.records
+    assert "tests.support.training:Unpicklable cannot be saved in mid-episode" in record.getMessage()
+
+
 class Stop(Listener):
     def __init__(self, update, error=KeyboardInterrupt):
         self.update, self.error = update, error

@@ -1,5 +1,7 @@
 """Batches of environments: every agent's rows, ends and last sights, whatever an environment does with its agents."""
 
+import sys
+
 import numpy as np
 import pytest
 from pettingzoo import ParallelEnv
@@ -12,7 +14,7 @@ from macurr.training.worker import Job, build
 from macurr.wrappers import PettingZooSyncWrapper
 from tests.support.envs import ScriptEnv
 from tests.support.ledger import Ledger, finished
-from tests.support.training import butterfly
+from tests.support.training import Duel, butterfly
 
 HERE = "tests.support.training:"
 EVERYBODY = ((0, 1),)
@@ -301,3 +303,17 @@ def test_what_an_environment_raises_names_it_its_task_and_the_place():
     ) as error:
         batch.step(zeros(batch))
     assert 'raise FloatingPointError("the lever broke")' in str(error.value)
+
+
+class Leaving(Duel):
+    """Wants to end the program."""
+
+    def step(self, actions):
+        sys.exit(3)
+
+
+def test_an_environment_does_not_end_the_program():
+    batch = scheduled(f"{__name__}:Leaving", EVERYBODY, [[0]])
+    batch.reset()
+    with pytest.raises(ConfigError, match=r"Leaving failed on task \[0\] with SystemExit: 3"):
+        batch.step(zeros(batch))

@@ -34,7 +34,7 @@ class PPOConfig:
     anneal: bool = setting(
         True,
         FLAG,
-        "lower the step size linearly to a tenth over the run's steps, where their number is known",
+        "lower the step size linearly to a tenth over the run's steps, or over its minutes where only those are given",
     )
     gamma: float = setting(0.97, real(0, 1), "discount")
     gae_lambda: float = setting(0.95, real(0, 1), "trace decay of the generalised advantage estimates")
