@@ -340,7 +340,9 @@ def takes_new_task(env: Any) -> bool:
 def reset_arguments(
     assignment: Assignment, options: dict[str, Any] | None, *, by_keyword: bool
 ) -> dict[str, Any]:
-    """The keywords that bring a task to `reset`: `new_task`, or `options["task"]`."""
+    """The keywords that bring a task to `reset`: `new_task`, or `options["task"]`; what goes with it, `task_info`."""
+    if assignment.info:
+        options = {**(options or {}), "task_info": assignment.info}
     if by_keyword:
         return {"options": options, "new_task": assignment.decoded}
     return {"options": {**(options or {}), "task": assignment.decoded}}

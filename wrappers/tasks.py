@@ -2,7 +2,8 @@
 
 Each takes the task from `options["task"]`, the only channel that other wrappers pass on, or from the keyword
 `new_task`; of a dual task (an opponent and a level) it takes the part `env`. Without a task, `reset` means what
-it means for the wrapped environment.
+it means for the wrapped environment. What a curriculum says of a draw (`Curriculum.task_info`) comes with the task, as
+`options["task_info"]`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 Reset = tuple[dict[str, Any], dict[str, Any]]
+
+_CHANNEL = ("task", "task_info")
+"""The options that task wrappers read; environments do not see them."""
 
 
 class PettingZooTaskWrapper(BaseParallelWrapper[str, Any, Any]):
@@ -211,9 +215,9 @@ class TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 def take_task(options: dict[str, Any] | None, new_task: Any) -> tuple[Any, dict[str, Any] | None]:
     """The environment's part of the task, and the options that are left for the environment."""
-    if options is not None and "task" in options:
-        new_task = options["task"] if new_task is None else new_task
-        options = {key: value for key, value in options.items() if key != "task"} or None
+    if options is not None and not options.keys().isdisjoint(_CHANNEL):
+        new_task = options.get("task") if new_task is None else new_task
+        options = {key: value for key, value in options.items() if key not in _CHANNEL} or None
     while "env" in getattr(new_task, "_fields", ()):  # a dual task: an opponent and a level
         new_task = new_task.env
     return new_task, options

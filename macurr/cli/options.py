@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from typing_extensions import override
 
-__all__ = ["CANNOT", "DONE", "INTERRUPTED", "Parser", "Wide", "levels", "pair", "sizes", "whole"]
+__all__ = ["CANNOT", "DONE", "INTERRUPTED", "Parser", "Wide", "levels", "names", "pair", "sizes", "whole"]
 
 DONE, CANNOT, INTERRUPTED = 0, 2, 130
 
@@ -61,6 +61,11 @@ def levels(text: str) -> int | tuple[int, ...]:
 def sizes(text: str) -> tuple[int, ...]:
     """Whole numbers with commas between."""
     return tuple(whole(part) for part in text.split(","))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between."""
+    return tuple(part for part in text.split(",") if part)
 
 
 def pair(text: str) -> tuple[str, Any]:

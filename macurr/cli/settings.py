@@ -7,15 +7,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from macurr.cli.options import pair, sizes, whole
+from macurr.cli.options import names, pair, sizes, whole
 from macurr.errors import ConfigError, MissingDependencyError
 from macurr.training.config import Setting, TrainConfig, settings_of
 
 __all__ = ["add_settings", "flag", "of_file", "of_options"]
 
 _SERIAL = {"transport": "local", "workers": 1}
-_TYPES: dict[str, Callable[[str], Any]] = {"whole": whole, "real": float, "text": str, "sizes": sizes}
-_METAVARS = {"whole": "N", "real": "X", "text": "TEXT", "sizes": "N,N"}
+_TYPES: dict[str, Callable[[str], Any]] = {
+    "whole": whole,
+    "real": float,
+    "text": str,
+    "sizes": sizes,
+    "names": names,
+}
+_METAVARS = {"whole": "N", "real": "X", "text": "TEXT", "sizes": "N,N", "names": "NAME,NAME"}
 
 
 def flag(name: str) -> str:

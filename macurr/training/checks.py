@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "FLAG",
     "KEYWORDS",
+    "NAMES",
     "SIZES",
     "TEXT",
     "Check",
@@ -31,8 +32,8 @@ class Check:
     Attributes:
         holds: Whether a value will do.
         wanted: What will do, in words.
-        kind: How it is written: "whole", "real", "text", "flag", "sizes", "keywords", or "part" for a part of the
-            tree.
+        kind: How it is written: "whole", "real", "text", "flag", "sizes", "names", "keywords", or "part" for a part of
+            the tree.
         choices: The words to choose from; empty where there are too many to list.
         optional: Whether None will do too.
     """
@@ -123,6 +124,15 @@ def _are_sizes(value: Any) -> bool:
 
 SIZES = Check(_are_sizes, "a tuple of positive whole numbers", "sizes")
 """Sizes of layers."""
+
+
+def _are_names(value: Any) -> bool:
+    named = isinstance(value, tuple) and all(isinstance(name, str) and name.isidentifier() for name in value)
+    return named and len(set(value)) == len(value)
+
+
+NAMES = Check(_are_names, "a tuple of different names", "names")
+"""Names of things."""
 
 
 def _is_plain(value: Any) -> bool:

@@ -13,6 +13,7 @@ from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 from typing_extensions import override
 
 from macurr.errors import ConfigError, MissingDependencyError
+from macurr.training.tuned import TunedSeeds, TunedTurns
 from macurr.training.turns import ScheduledTurns, SeedTurns
 from macurr.wrappers import AECSyncWrapper, PettingZooSyncWrapper, SeedTaskWrapper
 
@@ -130,19 +131,24 @@ def _keywords(args: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in (args or {}).items())
 
 
-def make_training_env(source: EnvSource, components: Any, learners: Sequence[int]) -> Any:
+def make_training_env(
+    source: EnvSource, components: Any, learners: Sequence[int], tuned: str | None = None
+) -> Any:
     """One environment of a run: level and opponent by the curriculum.
 
     Args:
         source: Where it comes from.
         components: The curriculum's handle.
         learners: The numbers of the agents that learn.
+        tuned: What the names of its arguments begin with, where a population tunes them (`macurr.training.tuned`).
     """
     env = source.make()
     names = [env.possible_agents[learner] for learner in learners]
     if isinstance(env, AECEnv):
-        return AECSyncWrapper(SeedTurns(env), components, learners=names)
-    return PettingZooSyncWrapper(SeedTaskWrapper(env), components, learners=names)
+        turns = SeedTurns(env) if tuned is None else TunedTurns(env, source, tuned)
+        return AECSyncWrapper(turns, components, learners=names)
+    seeds = SeedTaskWrapper(env) if tuned is None else TunedSeeds(env, source, tuned)
+    return PettingZooSyncWrapper(seeds, components, learners=names)
 
 
 def make_scheduled_env(source: EnvSource, schedule: Sequence[tuple[int, int]]) -> Any:

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from macurr.training.layout import Layout
 
-__all__ = ["Finals", "Frame", "FrameShape"]
+__all__ = ["TRUE_OBJECTIVE", "Finals", "Frame", "FrameShape"]
+
+TRUE_OBJECTIVE = "true_objective"
+"""The key of `infos[agent]` under which an environment says, with an agent's last step, how well it did."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class FrameShape:
         e, a = self.envs, self.agents
         arrays: dict[str, tuple[tuple[int, ...], type]] = {
             "tasks": ((e, self.task), np.float64),
+            "objectives": ((e, a), np.float64),
             "rewards": ((e, a), np.float32),
             "observations": ((e, a, self.features), self.dtype),
             "masks": ((e, a, self.actions), np.bool_),
@@ -60,6 +64,8 @@ class Frame:
 
     Attributes:
         tasks: float64 (E, K), the task of the episode that `observations` belong to.
+        objectives: float64 (E, A), where an episode has just ended, the `TRUE_OBJECTIVE` of each agent in it; NaN where
+            the environment says none.
         observations: float32 or uint8 (E, A, F), what the agents act on next: where an episode has just ended, the
             first of the next one. Agents that are out of the episode see zeros and their indicator.
         rewards: float32 (E, A), of the step before.
@@ -74,6 +80,7 @@ class Frame:
     """
 
     tasks: NDArray[np.float64]
+    objectives: NDArray[np.float64]
     observations: NDArray[Any]
     rewards: NDArray[np.float32]
     masks: NDArray[np.bool_]

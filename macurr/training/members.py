@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from macurr.errors import ConfigError
-from macurr.training.frames import Frame
+from macurr.training.frames import TRUE_OBJECTIVE, Frame
 from macurr.training.layout import Layout
 
 __all__ = ["Final", "Member", "ParallelMember", "Place"]
@@ -27,6 +28,9 @@ class Place:
         number: The environment's number in it.
         learners: The numbers of the agents that learn.
         layout: How agents are laid out.
+
+    Attributes:
+        said: What was said so far of how well each agent did in this episode; NaN where nothing was.
     """
 
     def __init__(self, frame: Frame, number: int, learners: Collection[int], layout: Layout) -> None:
@@ -34,6 +38,8 @@ class Place:
         self.rewards = frame.rewards[number]
         self.alive = frame.alive[number]
         self._terminated, self._truncated = frame.terminated[number], frame.truncated[number]
+        self._objectives = frame.objectives[number]
+        self.said = [math.nan] * len(layout.agents)
         self._rows = list(frame.observations[number])
         self._masks, self._own_masks = list(frame.masks[number]), layout.masks
         self._seen, self._learners = layout.seen, frozenset(learners)
@@ -63,6 +69,16 @@ class Place:
         """Note that an agent's episode has ended; whether anybody asks what it saw last."""
         (self._terminated if terminated else self._truncated)[agent] = True
         return not terminated and agent in self._learners
+
+    def hear(self, agent: int, info: Mapping[str, Any]) -> None:
+        """Note what the environment says of how well an agent did, with its last step."""
+        if TRUE_OBJECTIVE in info:
+            self.said[agent] = float(info[TRUE_OBJECTIVE])
+
+    def over(self) -> None:
+        """Write down what was said of the agents in the episode that has ended."""
+        self._objectives[:] = self.said
+        self.said = [math.nan] * len(self.said)
 
     def final(self, agent: int, observation: Any) -> Final:
         """What a learner saw last, as a row of its own."""
@@ -144,7 +160,7 @@ class ParallelMember:
         for agent in self._agents:
             k, decode = table[agent]
             acts[agent] = decode(row[k])
-        observations, rewards, terminations, truncations, _ = self.env.step(acts)
+        observations, rewards, terminations, truncations, infos = self.env.step(acts)
         self._agents = agents = self.env.agents
         paid = place.rewards
         for k, agent in enumerate(place.names):
@@ -157,7 +173,7 @@ class ParallelMember:
             or True in terminations.values()
             or True in truncations.values()
         ):
-            return self._step_ragged(observations, terminations, truncations, finals)
+            return self._step_ragged(observations, terminations, truncations, infos, finals)
         for agent, seen in observations.items():
             writers[agent](seen)
         return False
@@ -171,6 +187,7 @@ class ParallelMember:
             "gone": set(self._gone),
             "agents": list(self._agents),
             "everybody": self._everybody,
+            "said": list(self._place.said),
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -180,12 +197,14 @@ class ParallelMember:
         self.env.env = saved["env"]
         self._dead, self._gone = saved["dead"], saved["gone"]
         self._agents, self._everybody = saved["agents"], saved["everybody"]
+        self._place.said = saved["said"]
 
     def _step_ragged(
         self,
         observations: Mapping[str, Any],
         terminations: Mapping[str, bool],
         truncations: Mapping[str, bool],
+        infos: Mapping[str, Any],
         finals: list[Final],
     ) -> bool:
         """Where somebody is, goes or comes back."""
@@ -196,12 +215,16 @@ class ParallelMember:
             elif agent not in dead and agent in self._table:
                 dead.add(agent)
                 k = self._table[agent][0]
+                self._place.hear(k, infos.get(agent, {}))
                 if self._place.end(k, terminated=bool(terminated)) and agent in observations:
                     finals.append(self._place.final(k, observations[agent]))
         back = self._gone.intersection(self._agents)
         dead -= back
         self._gone = dead.difference(self._agents)
         if dead.issuperset(self._agents):
+            for agent in self._table.keys() - dead:  # an environment that ends by listing nobody
+                self._place.hear(self._table[agent][0], infos.get(agent, {}))
+            self._place.over()
             return True
         self._see({agent: seen for agent, seen in observations.items() if agent not in dead})
         return False

@@ -30,7 +30,7 @@ more than the gap that a replacement asks for."""
 LEAST_EPISODES = 30
 """Episodes that a policy must have played since it was last replaced before it has an objective."""
 
-COLUMNS = ("learner_return", "outcome", "length", "level", "opponent")
+COLUMNS = ("learner_return", "outcome", "length", "level", "opponent", "true_objective")
 """What is kept of an episode."""
 
 Statistics = Mapping[str, NDArray[np.float64]]
@@ -41,7 +41,9 @@ Statistics = Mapping[str, NDArray[np.float64]]
   every agent learns, the same of the policy's agents and those of other policies, NaN where there were none;
 - `length`: environment steps;
 - `level`: the number of the level;
-- `opponent`: the id of the snapshot that played the others, -1 where every agent learns.
+- `opponent`: the id of the snapshot that played the others, -1 where every agent learns;
+- `true_objective`: what the environment said in `infos[agent]["true_objective"]` with the last step of the policy's
+  agents, their mean where there are several; NaN where it said nothing.
 """
 
 Objective = Callable[[Statistics], float]
@@ -59,7 +61,26 @@ def learner_return(statistics: Statistics) -> float:
     return float(statistics["learner_return"].mean())
 
 
-_NAMED: Mapping[str, Objective] = {"win_rate": win_rate, "learner_return": learner_return}
+def true_objective(statistics: Statistics) -> float:
+    """The mean of what the environment says.
+
+    Raises:
+        ConfigError: it has said nothing.
+    """
+    said = statistics["true_objective"][~np.isnan(statistics["true_objective"])]
+    if not len(said):
+        raise ConfigError(
+            "pbt_objective='true_objective' is what the environment says in infos[agent]['true_objective'] with an "
+            "agent's last step, and it has said nothing. Let it say a number, or rank by another objective."
+        )
+    return float(said.mean())
+
+
+_NAMED: Mapping[str, Objective] = {
+    "win_rate": win_rate,
+    "learner_return": learner_return,
+    "true_objective": true_objective,
+}
 
 
 def objective_of(name: str) -> Objective:
@@ -84,6 +105,8 @@ def objective_value(name: str, objective: Objective, statistics: Statistics) -> 
     """
     try:
         value = float(objective(statistics))
+    except ConfigError:
+        raise
     except Exception as error:  # whatever the user's function raises
         raise ConfigError(
             f"pbt_objective={name!r} failed with {type(error).__name__}: {error}. It is called with arrays "
@@ -127,6 +150,10 @@ class Episode(Protocol):
     def contested(self) -> bool:
         """Whether anybody played against the learners."""
 
+    @property
+    def objectives(self) -> tuple[float, ...]:
+        """What the environment said of how well each learner did; NaN, or none at all, where it said nothing."""
+
 
 class RecentEpisodes:
     """The last episodes of each policy.
@@ -140,11 +167,12 @@ class RecentEpisodes:
 
     def add(self, policy: int, **episode: float) -> None:
         """Note an episode that a policy has played; the keywords are the names of `Statistics`."""
-        self._episodes[policy].append(tuple(float(episode[name]) for name in COLUMNS))
+        self._episodes[policy].append(tuple(float(episode.get(name, math.nan)) for name in COLUMNS))
 
     def add_episode(self, episode: Episode) -> None:
         """Note an episode for each of the policies that played in it."""
         returns = np.array(episode.returns, np.float64)
+        said = np.array(episode.objectives or (math.nan,) * len(returns), np.float64)
         for policy in sorted(set(episode.policies)):
             mine = np.equal(episode.policies, policy)
             outcome = float(episode.outcome)
@@ -159,6 +187,7 @@ class RecentEpisodes:
                 length=episode.length,
                 level=episode.level,
                 opponent=episode.opponent,
+                true_objective=_mean(said[mine]),
             )
 
     def of(self, *policies: int) -> dict[str, NDArray[np.float64]] | None:
@@ -191,3 +220,9 @@ class RecentEpisodes:
                 "run it belongs to."
             )
         self._episodes = [deque(map(tuple, own.tolist()), maxlen=RECENT) for own in episodes]
+
+
+def _mean(said: NDArray[np.float64]) -> float:
+    """The mean of what was said; NaN where nothing was."""
+    known = said[~np.isnan(said)]
+    return float(known.mean()) if len(known) else math.nan

@@ -17,8 +17,10 @@ from macurr.training.population import Decision, Population
 from macurr.training.population_history import PopulationHistory
 from macurr.training.population_rules import BOUNDS, Bounds, Settings
 from macurr.training.population_runs import Outcome, RunMember
+from macurr.training.population_words import fingerprint_of, note_of, row_of
 from macurr.training.ppo import PPO
 from macurr.training.shared_population import SharedPopulation
+from macurr.training.tuned import ARGUMENTS, argument_range, prefixes_of
 
 __all__ = ["PopulationHook", "PopulationLearner", "make_population"]
 
@@ -46,10 +48,10 @@ class PopulationLearner(Protocol):
 class PopulationHook:
     """What the trainer calls after each update.
 
-    Policies of one run are compared with one another, and what is tuned are the learner's hyper-parameters of each.
-    Runs that share a directory are compared as wholes: with all their policies, and with the curriculum's tunable
-    options (`Curriculum.tunable_options`). Where a run has a population of its own policies as well, the learner's
-    hyper-parameters are tuned there alone.
+    Policies of one run are compared with one another, and what is tuned are the learner's hyper-parameters of each, and
+    the arguments of its environments that `pbt_env_args` names. Runs that share a directory are compared as wholes:
+    with all their policies, and with the curriculum's tunable options (`Curriculum.tunable_options`). Where a run has a
+    population of its own policies as well, hyper-parameters and arguments are tuned there alone.
 
     A copy is of the weights, the statistics of normalisation and the optimiser's moments: the moments belong to the
     place in weight space, and without them the first steps are those of a cold start. It does not take over the number
@@ -77,10 +79,16 @@ class PopulationHook:
         self.within: Population | None = None
         self.between: RunMember | None = None
         if count > 1 and config.policies.mapping != "role":
-            rng = np.random.default_rng([config.seed, _WITHIN])
-            self.within = Population(count, config.pbt, [self._settings_of(ppo) for ppo in learner.ppos], rng)
+            given = {f"{ARGUMENTS}{name}": float(config.env_args[name]) for name in config.pbt.pbt_env_args}
+            self.within = Population(
+                count,
+                config.pbt,
+                [{**self._settings_of(ppo), **given} for ppo in learner.ppos],
+                np.random.default_rng([config.seed, _WITHIN]),
+                {**BOUNDS, **{name: Bounds(*argument_range(value)) for name, value in given.items()}},
+            )
         if config.pbt.population is not None:
-            shared = SharedPopulation(config.pbt.population, run, _fingerprint(config))
+            shared = SharedPopulation(config.pbt.population, run, fingerprint_of(config))
             self.between = RunMember(
                 shared,
                 config.pbt,
@@ -116,7 +124,7 @@ class PopulationHook:
         for episode in episodes:
             self.recent.add_episode(episode)
         self._meet(curriculum)
-        notes = self._round_of_policies(learner, steps, update)
+        notes = self._round_of_policies(learner, curriculum, steps, update)
         return notes + self._round_of_runs(learner, curriculum, steps, update)
 
     def _meet(self, curriculum: Curriculum) -> None:
@@ -138,7 +146,9 @@ class PopulationHook:
 
     # The run's own policies
 
-    def _round_of_policies(self, learner: PopulationLearner, steps: int, update: int) -> list[str]:
+    def _round_of_policies(
+        self, learner: PopulationLearner, curriculum: Curriculum, steps: int, update: int
+    ) -> list[str]:
         if self.within is None or not self.within.due(steps):
             return []
         for policy in range(len(self.within)):
@@ -149,10 +159,16 @@ class PopulationHook:
         with learner.lock:
             for decision in decisions:
                 self._carry_out(learner, decision)
+        arguments = self._arguments() if decisions else {}
+        if arguments:
+            curriculum.set_options(**arguments)
         for decision in decisions:
-            self.history.add(_row("policies", update, steps, decision.member, decision, len(decisions)))
+            self.history.add(row_of("policies", update, steps, decision.member, decision, len(decisions)))
         return [
-            note for decision in decisions for note in [_note(f"policy {decision.member}", decision)] if note
+            note
+            for decision in decisions
+            for note in [note_of(f"policy {decision.member}", decision)]
+            if note
         ]
 
     def _carry_out(self, learner: PopulationLearner, decision: Decision) -> None:
@@ -162,6 +178,16 @@ class PopulationHook:
             learner.replaced(decision.member)
             self.recent.clear(decision.member)
         _set(ppo, decision.settings)
+
+    def _arguments(self) -> dict[str, float]:
+        """The arguments of each policy's environments, as the curriculum calls them."""
+        members = [] if self.within is None else self.within.settings
+        return {
+            name.replace(ARGUMENTS, prefix, 1): value
+            for own, prefix in zip(members, prefixes_of(len(members)), strict=True)
+            for name, value in own.items()
+            if name.startswith(ARGUMENTS)
+        }
 
     # The run among others
 
@@ -181,10 +207,10 @@ class PopulationHook:
         with learner.lock:
             self._follow(learner, curriculum, outcome)
         name = self.between.shared.name
-        row = _row("runs", update, steps, name, outcome, outcome.members)
+        row = row_of("runs", update, steps, name, outcome, outcome.members)
         self.history.add(row)
         self.between.record(row)
-        note = _note(f"the run {name}", outcome)
+        note = note_of(f"the run {name}", outcome)
         return [note] if note else []
 
     def _follow(self, learner: PopulationLearner, curriculum: Curriculum, outcome: Outcome) -> None:
@@ -195,7 +221,10 @@ class PopulationHook:
             if self.within is not None:
                 _set(learner.ppos[policy], _numbers(state["settings"], self._names))
         if self.within is not None and outcome.state is not None:
-            self.within.adopt([self._settings_of(ppo) for ppo in learner.ppos])
+            before = self.within.settings
+            self.within.adopt(
+                [{**own, **self._settings_of(ppo)} for own, ppo in zip(before, learner.ppos, strict=True)]
+            )
         own = {name: value for name, value in outcome.settings.items() if not name.startswith(_CURRICULUM)}
         for ppo in learner.ppos:
             _set(ppo, own)
@@ -296,44 +325,5 @@ def _numbers(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, flo
 
 def _set(ppo: PPO, settings: Settings) -> None:
     for name, value in settings.items():
-        setattr(ppo.settings, name, float(value))
-
-
-def _row(
-    scope: str, update: int, steps: int, member: int | str, what: Decision | Outcome, of: int
-) -> dict[str, Any]:
-    """A line of the history."""
-    return {
-        "scope": scope,
-        "update": update,
-        "steps": steps,
-        "member": member,
-        "rank": what.rank,
-        "of": of,
-        "objective": what.objective,
-        "copied_from": what.copy_from,
-        "settings": what.settings,
-    }
-
-
-def _note(who: str, what: Decision | Outcome) -> str | None:
-    """What became of a member in words; None where it stays as it is."""
-    said = [] if what.copy_from is None else [f"goes on with the weights of {what.copy_from}"]
-    said += [
-        f"{name} {what.before[name]:.4g} -> {value:.4g}"
-        for name, value in what.settings.items()
-        if value != what.before[name]
-    ]
-    if not said:
-        return None
-    return f"{who} (place {what.rank + 1}, objective {what.objective:.4g}): {', '.join(said)}"
-
-
-def _fingerprint(config: TrainConfig) -> str:
-    """What runs must have in common to exchange their policies, in words."""
-    arguments = ", ".join(f"{name}={value!r}" for name, value in sorted(config.env_args.items()))
-    policies = config.policies
-    return (
-        f"{config.env}({arguments}) ranked by {config.pbt.pbt_objective}, with {policies.num_policies} policies mapped "
-        f"by {policies.mapping}, and {config.model}"
-    )
+        if not name.startswith(ARGUMENTS):
+            setattr(ppo.settings, name, float(value))

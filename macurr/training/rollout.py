@@ -32,6 +32,8 @@ class Episode:
         policies: The policy of each learner.
         returns: The return of each learner.
         contested: Whether anybody played against the learners: an episode that nobody can lose counts in no win rate.
+        objectives: What the environment said of how well each learner did, "true_objective" in its infos; NaN where it
+            said nothing.
     """
 
     env: int
@@ -44,6 +46,7 @@ class Episode:
     policies: tuple[int, ...] = (0,)
     returns: tuple[float, ...] = ()
     contested: bool = True
+    objectives: tuple[float, ...] = ()
 
     @property
     def outcome(self) -> int:

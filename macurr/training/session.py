@@ -26,6 +26,7 @@ from macurr.training.mapping import PolicyMapping, learning_seats, role_of
 from macurr.training.orders import CollectorJob
 from macurr.training.policy import PolicySpec
 from macurr.training.tasks import Places, build_curriculum
+from macurr.training.tuned import prefixes_of
 from macurr.training.worker import Job
 
 __all__ = ["Session", "make_players", "playing", "probe", "seats_of"]
@@ -184,8 +185,20 @@ def _jobs(
     components: Any,
 ) -> list[Job]:
     each = config.envs_per_worker // config.num_splits
-    parts = [tuple(seats[start : start + each]) for start in range(0, config.num_envs, each)]
-    return [Job(source, part, width, components) for part in parts]
+    starts = range(0, config.num_envs, each)
+    if not config.pbt.pbt_env_args:
+        return [Job(source, tuple(seats[start : start + each]), width, components) for start in starts]
+    prefixes = prefixes_of(config.argument_groups)
+    return [
+        Job(
+            source,
+            tuple(seats[start : start + each]),
+            width,
+            components,
+            tuned=tuple(prefixes[env % len(prefixes)] for env in range(start, start + each)),
+        )
+        for start in starts
+    ]
 
 
 def probe(source: EnvSource) -> Layout:

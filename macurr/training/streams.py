@@ -189,7 +189,7 @@ class Streams:
         self._starting &= False if self.held is None else self.held
         self.frame = frame
         (ended,) = frame.ended.nonzero()
-        episodes = [self._finished(i) for i in ended.tolist()]
+        episodes = [self._finished(i, frame) for i in ended.tolist()]
         if episodes:
             self._renew(ended)
             if rollout is not None:
@@ -198,7 +198,7 @@ class Streams:
         self.step += 1
         return episodes
 
-    def _finished(self, i: int) -> Episode:
+    def _finished(self, i: int, frame: Frame) -> Episode:
         returns, learns = self._returns[i], self.learns[i]
         others = returns[~learns]
         opponent = self._kinds.opponent
@@ -213,6 +213,7 @@ class Streams:
             policies=tuple(self.policies[i, learns].tolist()),
             returns=tuple(returns[learns].tolist()),
             contested=bool(len(others)),
+            objectives=tuple(frame.objectives[i, learns].tolist()),
         )
 
     def _renew(self, envs: NDArray[np.int64]) -> None:

@@ -21,6 +21,7 @@ from macurr.opponents import AgentPool
 from macurr.training.config import TrainConfig
 from macurr.training.levels import LEARNABILITY
 from macurr.training.rollout import Episode
+from macurr.training.tuned import TunedArguments
 from macurr.wrappers import DualCurriculumWrapper, MultiagentSharedCurriculumWrapper
 
 __all__ = ["Places", "build_curriculum", "level_entropy", "score_message"]
@@ -58,6 +59,14 @@ def build_curriculum(config: TrainConfig, pool: AgentPool) -> Curriculum:
         config: The run's settings.
         pool: The snapshots to play against.
     """
+    curriculum = _levels_and_opponents(config, pool)
+    if not config.pbt.pbt_env_args:
+        return curriculum
+    arguments = {name: config.env_args[name] for name in config.pbt.pbt_env_args}
+    return TunedArguments(curriculum, arguments, config.argument_groups)
+
+
+def _levels_and_opponents(config: TrainConfig, pool: AgentPool) -> Curriculum:
     seeds = np.random.SeedSequence(config.seed).spawn(2)
     levels, others = (np.random.default_rng(seed) for seed in seeds)
     if config.opponents == "none":

@@ -103,24 +103,29 @@ class TurnMember:
             if agent in self._numbers:
                 paid[self._numbers[agent]] += reward
         self._note_ends(finals)
+        if not self._dead.issuperset(env.agents):
+            self._step_dead()
         if self._dead.issuperset(env.agents):
-            return True
-        self._step_dead()
-        if not env.agents:
+            self._place.over()
             return True
         self._see()
         return False
 
     def saved(self) -> dict[str, Any]:
         """The episode in progress."""
-        return {"env": self.env.env, "wrapper": self.env.state_dict(), "dead": set(self._dead)}
+        return {
+            "env": self.env.env,
+            "wrapper": self.env.state_dict(),
+            "dead": set(self._dead),
+            "said": list(self._place.said),
+        }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on with a saved episode."""
         self.env.load_state_dict(saved["wrapper"])
         # The one in its place has played nothing. It is not closed: with pygame that would close for all.
         self.env.env = saved["env"]
-        self._dead = saved["dead"]
+        self._dead, self._place.said = saved["dead"], saved["said"]
 
     def _note_ends(self, finals: list[Final]) -> None:
         env = self.env
@@ -130,6 +135,7 @@ class TurnMember:
                 continue
             self._dead.add(agent)
             k = self._numbers[agent]
+            self._place.hear(k, env.infos.get(agent, {}))
             if self._place.end(k, terminated=bool(terminated)):
                 finals.append(self._place.final(k, env.observe(agent)))
 

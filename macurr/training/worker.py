@@ -37,6 +37,7 @@ class Job:
         task_width: Numbers of a task.
         components: The curriculum's handle; None where schedules are played.
         schedules: (number, seed) of the episodes of each environment; None where a curriculum decides.
+        tuned: For each environment what the names of its arguments begin with; None where no population tunes them.
     """
 
     source: EnvSource
@@ -44,12 +45,17 @@ class Job:
     task_width: int
     components: Any = None
     schedules: tuple[tuple[tuple[int, int], ...], ...] | None = None
+    tuned: tuple[str, ...] | None = None
 
 
 def build(job: Job) -> EnvBatch:
     """Make the environments of a job."""
     if job.schedules is None:
-        envs = [make_training_env(job.source, job.components, learners) for learners in job.seats]
+        tuned = job.tuned or (None,) * len(job.seats)
+        envs = [
+            make_training_env(job.source, job.components, learners, prefix)
+            for learners, prefix in zip(job.seats, tuned, strict=True)
+        ]
     else:
         envs = [make_scheduled_env(job.source, schedule) for schedule in job.schedules]
     return EnvBatch(envs, job.seats, Layout(envs[0], job.source.path), job.task_width)

@@ -264,3 +264,27 @@ def single_agent():
 
 def number():
     return 7
+
+
+class Scored(Duel):
+    """A duel whose winner of a step is paid `bonus`; it says how many steps each has won, times `weight`."""
+
+    def __init__(self, bonus=0.5, weight=3, length=5, wide=1):
+        super().__init__(length)
+        self.bonus, self.weight, self.wide = bonus, weight, wide
+        if wide > 1:
+            self._actions = {"left": spaces.Discrete(3), "right": spaces.Discrete(3)}
+
+    def reset(self, seed=None, options=None):
+        assert not options
+        self.won = dict.fromkeys(self.possible_agents, 0)
+        return super().reset(seed, options)
+
+    def step(self, actions):
+        seen, rewards, terminated, truncated, infos = super().step(actions)
+        for agent, reward in rewards.items():
+            self.won[agent] += reward > 0
+            if truncated[agent]:
+                infos[agent]["true_objective"] = self.won[agent] * self.weight
+        paid = {agent: reward * self.bonus for agent, reward in rewards.items()}
+        return seen, paid, terminated, truncated, infos

@@ -78,3 +78,20 @@ class Seeded(Toll):
 
     def observe(self, agent):
         return np.array([self.seed], np.float32)
+
+
+class Reckoned(Toll):
+    """Says with an agent's last turn what was on the clock, times `price`, which is also what everybody sees."""
+
+    def __init__(self, turns, price=2.0, truncate=()):
+        super().__init__(turns, truncate)
+        self.price = price
+
+    def observe(self, agent):
+        return np.array([self.price], np.float32)
+
+    def step(self, action):
+        agent = self.agent_selection
+        super().step(action)
+        if agent in self.agents and self.left[agent] == 0 and action is not None:
+            self.infos[agent]["true_objective"] = self.clock * self.price

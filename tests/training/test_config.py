@@ -210,7 +210,7 @@ def test_plain_yaml_reads_it_too():
     data = yaml.safe_load(TrainConfig.of(env_args={"size": 5}, hidden=(8, 9)).to_yaml())
     assert data.pop("macurr_run") == FORMAT_VERSION
     tree = dataclasses.asdict(TrainConfig.of(env_args={"size": 5}))
-    tree["model"]["hidden"] = [8, 9]
+    tree["model"]["hidden"], tree["pbt"]["pbt_env_args"] = [8, 9], []
     assert data == tree
 
 

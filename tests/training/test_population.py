@@ -422,6 +422,7 @@ class Played:
     opponent: int = 4
     level: int = 3
     length: int = 7
+    objectives: tuple = ()
 
 
 def test_episodes_count_for_the_policies_that_played():
@@ -435,8 +436,22 @@ def test_episodes_count_for_the_policies_that_played():
         "length": 7.0,
         "level": 3.0,
         "opponent": 4.0,
+        "true_objective": pytest.approx(math.nan, nan_ok=True),
     }
     assert recent.of(2)["learner_return"][0] == 5.0
+
+
+def test_what_the_environment_says_counts_for_the_policies_that_played():
+    recent = RecentEpisodes(2)
+    own = objective_of("true_objective")
+    for said in ((1.0, 8.0, 4.0), (math.nan, 8.0, 3.0), (math.nan, 2.0, math.nan)) * 10:
+        recent.add_episode(Played((0, 1, 0), (0.0, 0.0, 0.0), objectives=said))
+    assert own(recent.of(0)) == 2.75  # the mean of 2.5 and 3: who says nothing counts in no mean
+    assert own(recent.of(1)) == 6.0
+    for _ in range(RECENT):
+        recent.add_episode(Played((0, 1, 0), (0.0, 0.0, 0.0)))
+    with pytest.raises(ConfigError, match="has said nothing"):
+        objective_value("true_objective", own, recent.of(0))
 
 
 def test_where_all_learn_policies_win_against_each_other():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from macurr.training.checks import FLAG, SIZES, TEXT, choice, one_of, optional, real, whole
+from macurr.training.checks import FLAG, NAMES, SIZES, TEXT, choice, one_of, optional, real, whole
 from macurr.training.config.fields import described, setting
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
 RECURRENT = ("none", "lstm", "gru")
 MAPPINGS = ("shared", "env", "random", "role")
 SIDES = ("agent", "role")
-OBJECTIVES = ("learner_return", "win_rate")
+OBJECTIVES = ("learner_return", "win_rate", "true_objective")
 
 
 @described
@@ -141,8 +141,16 @@ class PBTConfig:
     pbt_objective: str = setting(
         "learner_return",
         one_of(*OBJECTIVES, function="an objective of your own"),
-        "what the best policy is best at: learner_return, win_rate, or module:function of your own",
+        "what the best policy is best at: learner_return, win_rate, true_objective (what the environment says of it in "
+        "infos), or module:function of your own",
         metavar="NAME",
+    )
+    pbt_env_args: tuple[str, ...] = setting(
+        (),
+        NAMES,
+        "arguments of the environment to mutate too, such as weights of its rewards; the run gives their first values "
+        "(env_args)",
+        default_text="none",
     )
     population: str | None = setting(
         None,

@@ -131,7 +131,7 @@ def _entry(item: Setting, value: Any) -> str:
             if item.check.kind == "real"
             else str(value)
         )
-    elif item.check.kind == "sizes":
+    elif item.check.kind in ("sizes", "names"):
         value = list(value)
     elif item.check.kind == "keywords":
         value = _plain(value)
@@ -266,7 +266,7 @@ def _value(item: Setting, value: Any, where: str) -> Any:
         ConfigError: it is of another type, or out of range.
     """
     kind = item.check.kind
-    if kind == "sizes" and isinstance(value, list):
+    if kind in ("sizes", "names") and isinstance(value, list):
         value = tuple(value)
     elif kind == "keywords" and value is None:
         value = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from macurr.errors import MissingDependencyError
 from macurr.training.checks import FLAG, KEYWORDS, TEXT, choice, optional, real, text_like, whole
+from macurr.training.config.arguments import check_arguments
 from macurr.training.config.fields import build, check_tree, described, flat, part, setting
 from macurr.training.config.parts import (
     CurriculumConfig,
@@ -214,6 +215,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_tree(self)
         check_rules(self)
+        check_arguments(self)
 
     @classmethod
     def of(cls, **settings: Any) -> TrainConfig:
@@ -244,6 +246,11 @@ class TrainConfig:
     def asynchronous(self) -> bool:
         """Whether collection and training go on at the same time."""
         return self.transport == "process" if self.async_rl is None else self.async_rl
+
+    @property
+    def argument_groups(self) -> int:
+        """Groups of environments that may differ in the arguments that a population tunes: those of each policy."""
+        return self.policies.num_policies if self.policies.mapping == "env" else 1
 
     @property
     def batch(self) -> int:
