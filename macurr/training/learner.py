@@ -41,7 +41,8 @@ class LearnerReport:
         counted: Of each rollout which steps were trained on, bool (T, S).
         metrics: For each policy, the means over its gradient steps; empty where there was nothing to train it on.
         lags: (least, mean, greatest) number of gradient steps between the policy that acted and the one that was about
-            to be trained, over all steps at which anybody acted.
+            to be trained, over the steps that were trained on; 0 where there were none. Those that were too old, as
+            all are that a replaced policy has played, are left out; `valid_fraction` tells of them.
         valid_fraction: Share of the trajectories' steps that was trained on.
         same_policy_fraction: Share of the trajectories' steps that were acted by the policy they were sorted to.
         samples: Steps trained on.
@@ -196,7 +197,7 @@ class Learner:
         shares.steps += int(mine.any(axis=0).sum()) * len(mine)
         shares.own += len(lag)
         shares.used += int(used.sum())
-        shares.lags.append(lag)
+        shares.lags.append(lag[lag < self._most_lag])
         if len(lag) and used.sum() < len(lag) / 2:
             _logger.warning(
                 "%d of %d steps for policy %d are older than max_policy_lag=%d gradient steps and are not trained on. "

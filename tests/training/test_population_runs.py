@@ -195,9 +195,9 @@ def test_policies_are_replaced_while_workers_go_on(tmp_path):
     table = read_csv(out / "metrics.csv")
     pairs = zip(table["valid_fraction"], table["same_policy_fraction"], strict=True)
     whole = [valid == own for valid, own in pairs]
-    assert [lag <= LAG for lag in table["lag_max"]] == whole
     assert not all(whole)
     assert any(whole)
+    assert max(table["lag_max"]) < LAG, "a version jumps with a copy, and nothing lags by that"
 
 
 # --- runs --------------------------------------------------------------------------------------------------
