@@ -31,6 +31,18 @@ hypothesis.settings.load_profile("macurr")
 _GRACE = 30.0  # seconds for what a test has closed to end
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Keep the groups of pytest-xdist: tests of one group belong to one worker.
+
+    Up to 3.8 it tells its scheduler of them by the end of `_nodeid`, which pytest 9.2 and later read no more.
+    """
+    for item in items:
+        told = getattr(item, "_nodeid", item.nodeid)
+        if told != item.nodeid:
+            item._id = type(item._id).parse(told)
+
+
 def _extra_threads(before):
     return [t for t in threading.enumerate() if t not in before and t.is_alive() and not t.daemon]
 

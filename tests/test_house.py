@@ -203,6 +203,13 @@ def _contents(wheel):
 
 
 @pytest.mark.xdist_group("packaging")
+def test_groups_of_tests_are_told_to_the_scheduler(request):
+    # Only a worker of pytest-xdist knows of the option.
+    grouped = getattr(request.config.option, "loadgroup", False)
+    assert request.node.nodeid.endswith("@packaging") == grouped
+
+
+@pytest.mark.xdist_group("packaging")
 def test_wheel_holds_each_file_of_the_library_once_and_nothing_else(built):
     names = _contents(built[0])
     assert len(set(names)) == len(names)
