@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 __all__ = [
     "Row",
@@ -213,7 +213,7 @@ def student_half(values: NDArray[np.float64]) -> float:
     if len(values) < 2:
         return math.inf
     spread = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return float(student.ppf(0.975, len(values) - 1)) * spread
+    return float(stdtrit(len(values) - 1, 0.975)) * spread
 
 
 def wilson(rate: float, n: int, z: float = 1.959964) -> tuple[float, float]:
