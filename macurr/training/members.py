@@ -59,6 +59,23 @@ class Place:
         self._bare_writers[agent](observation)
         self._allow_all(agent)
 
+    def check_infos(self, infos: Mapping[str, Any]) -> None:
+        """Refuse action masks that nobody would read.
+
+        Raises:
+            ConfigError: masks come in infos, and none in observations.
+        """
+        if self._masked:
+            return
+        for agent in self.names:
+            if "action_mask" in infos.get(agent, ()):
+                raise ConfigError(
+                    f"{self.env_name} gives the action mask of {agent!r} in its infos, and this trainer reads masks "
+                    "from observations: actions that are not allowed would be played. Wrap it so that observations are "
+                    "dicts with an 'observation' and an 'action_mask', as in PettingZoo's classic games; or, if masks "
+                    "are not to count, leave them out of the infos."
+                )
+
     def clear(self, agent: int) -> None:
         """An agent that is out of the episode sees nothing and does nothing."""
         self.alive[agent] = False
@@ -146,6 +163,7 @@ class ParallelMember:
             raise ConfigError(
                 f"reset() of {self._place.env_name} gave no agents; an episode needs at least one."
             )
+        self._place.check_infos(infos)
         self._agents = self.env.agents
         self._dead.clear()
         self._gone.clear()

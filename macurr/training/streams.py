@@ -187,6 +187,10 @@ class Streams:
         self._returns += frame.rewards
         self._lengths += 1 if self.held is None else ~self.held
         self._starting &= False if self.held is None else self.held
+        if self.held is not None:
+            # Who is held sees its first observation again: as if for the first time.
+            self.memory[self.held.take(self.env_of)] = 0.0
+            self.others_memory[self.held] = 0.0
         self.frame = frame
         (ended,) = frame.ended.nonzero()
         episodes = [self._finished(i, frame) for i in ended.tolist()]

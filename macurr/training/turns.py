@@ -89,6 +89,7 @@ class TurnMember:
             raise ConfigError(
                 f"reset() of {self._place.env_name} left no agents; an episode needs at least one."
             )
+        self._place.check_infos(self.env.infos)
         self._see()
         agents = self._place.names
         return np.ravel(task_info(self.env.task, agents)[agents[0]])

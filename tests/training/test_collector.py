@@ -296,6 +296,26 @@ def test_environments_start_one_after_the_other_and_none_of_it_is_data():
     ]
 
 
+def test_who_has_not_started_remembers_nothing():
+    model = ModelConfig(hidden=(8,), recurrent="gru", recurrent_size=4)
+    with (
+        make_local_curriculum(constant()) as synced,
+        rig(source("Duel"), synced, 7, model=model, warm_up=8) as made,
+    ):
+        [rollout] = made.collect()
+    for env, start in enumerate((0, 2, 4, 6)):
+        # Opponents count their steps here, five an episode.
+        counts = [int(states[env, 0]) for states in made.bank.states]
+        assert counts == [0] * start + [t % 5 for t in range(15 - start)]
+    # The last one has played two steps, of which it alone remembers.
+    policy, state = made.live.policies[0], None
+    for t in (0, 1):
+        seen = torch.from_numpy(rollout.observations[3 + t, 3:4])
+        state = policy.step(seen, None, state, torch.Generator()).state
+    assert rollout.starts[3, 3]
+    assert np.allclose(rollout.state0[3], state.numpy()[0], atol=1e-6)
+
+
 def test_a_pause_stops_everybody_where_they_are():
     with (
         make_multiprocessing_curriculum(constant()) as synced,

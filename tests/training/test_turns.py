@@ -12,6 +12,8 @@ from macurr.training.layout import Layout
 from macurr.training.vector import VectorEnv
 from macurr.training.worker import Job, build
 from tests.support.ledger import Ledger, finished
+from tests.support.training import Duel
+from tests.support.turns import Toll
 
 CONNECT_FOUR = "pettingzoo.classic.connect_four_v3"
 TICTACTOE = "pettingzoo.classic.tictactoe_v3"
@@ -54,6 +56,34 @@ def test_winner_and_loser_of_connect_four_are_paid_at_once(moves, paid):
         assert frame.ended.all()
         assert frame.alive.tolist() == [[True, False]]
         assert not frame.observations[0, :, :84].any()  # an empty board again
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("WithMasks", {}), ("TurnsWithMasks", {"turns": {"x": 1, "y": 1}})]
+)
+def test_masks_that_nobody_would_read_are_refused(name, args):
+    place = EnvSource(f"{__name__}:{name}", args)
+    with (
+        make_local_curriculum(Constant(DiscreteTaskSpace(2), 0)) as synced,
+        pytest.raises(ConfigError, match=r"WithMasks gives the action mask of '\w+' in its infos, .*Wrap it"),
+    ):
+        build(Job(place, BOTH, 1, synced.components)).reset()
+
+
+class WithMasks(Duel):
+    """Says in infos what is allowed."""
+
+    def reset(self, seed=None, options=None):
+        seen, infos = super().reset(seed, options)
+        return seen, {agent: {**info, "action_mask": np.ones(2, np.int8)} for agent, info in infos.items()}
+
+
+class TurnsWithMasks(Toll):
+    """The same in turns."""
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed, options)
+        self.infos = {agent: {"action_mask": np.ones(2, np.int8)} for agent in self.agents}
 
 
 def test_both_see_the_board_and_only_who_is_to_move_has_a_mask():
