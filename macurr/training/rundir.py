@@ -75,10 +75,9 @@ class RunDir:
             ConfigError: it exists and holds something, is in use, or cannot be written.
         """
         text = config.to_yaml()
-        path = Path(config.out) if config.out is not None else _fresh(config.env)
-        made = not path.exists()
+        path = Path(config.out) if config.out is not None else _named(config.env)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path, made = _make(path, anew=config.out is None)
             run = cls(path, made)
             run._begin(text)
         except OSError as error:
@@ -289,12 +288,24 @@ class RunDir:
             self.path.rmdir()
 
 
-def _fresh(env: str) -> Path:
-    """A directory of its own for a run whose place was not given."""
+def _named(env: str) -> Path:
+    """The directory of a run whose place was not given."""
     name = env.partition(":")[0].rpartition(".")[2] or "run"
-    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, number = Path("runs") / stem, 1
-    while path.exists():
-        number += 1
-        path = Path("runs") / f"{stem}-{number}"
-    return path
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _make(path: Path, *, anew: bool) -> tuple[Path, bool]:
+    """A directory, and whether it was made; with `anew`, one that nobody else has, not even one who begins just now."""
+    stem, number = path.name, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if not anew and path.is_dir():
+                return path, False
+            if not anew:
+                raise
+            number += 1
+            path = path.with_name(f"{stem}-{number}")
+        else:
+            return path, True

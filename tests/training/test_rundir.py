@@ -312,6 +312,26 @@ def test_only_what_disks_say_is_told_as_that(tmp_path):
 # --- what a crash leaves -----------------------------------------------------------------------------------
 
 
+def test_runs_that_begin_at_once_without_a_name_have_directories_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("macurr.training.rundir.time.strftime", lambda *_: "20260101-000000")
+    together, found = threading.Barrier(8), []
+
+    def begin():
+        together.wait()
+        found.append(RunDir.create(TrainConfig()))
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for run in found:
+        run.release()
+    names = sorted(run.path.name.removeprefix("apple_race_v0-20260101-000000") for run in found)
+    assert names == ["", *(f"-{number}" for number in range(2, 9))]
+
+
 def test_files_that_a_crash_left_unfinished_go_when_the_run_goes_on(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
