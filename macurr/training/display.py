@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -52,6 +52,15 @@ def numbers(status: Status) -> str:
     if _known(status.level_entropy):
         shown.append(f"level entropy {status.level_entropy:.2f}")
     return _GAP.join([*shown, f"pool {status.pool}"])
+
+
+def balanced(text: str, width: int) -> str:
+    """Numbers on one line, or, where that is too long, on two of about the same length."""
+    parts = text.split(_GAP)
+    if len(text) <= width or len(parts) < 2:
+        return text
+    halves = [(_GAP.join(parts[:i]), _GAP.join(parts[i:])) for i in range(1, len(parts))]
+    return "\n".join(min(halves, key=lambda pair: max(map(len, pair))))
 
 
 def _known(number: float | None) -> bool:
@@ -119,6 +128,16 @@ class PlainDisplay(Listener):
         """Nothing is open."""
 
 
+class _Numbers:
+    """Numbers on one line, or two where the terminal is narrow."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield Text(balanced(self._text, options.max_width), style="dim")
+
+
 class _Bars(Progress):
     """Bars with a line of numbers below, which finds room on a narrow terminal too."""
 
@@ -127,7 +146,7 @@ class _Bars(Progress):
     @override
     def get_renderables(self) -> Iterator[RenderableType]:
         yield from super().get_renderables()
-        yield Text(self.numbers, style="dim")
+        yield _Numbers(self.numbers)
 
 
 class LiveDisplay(Listener):
@@ -150,6 +169,7 @@ class LiveDisplay(Listener):
             TextColumn("[dim]{task.fields[count]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("[dim]left"),
             console=console,
             expand=True,
         )

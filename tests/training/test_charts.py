@@ -1,5 +1,6 @@
 """The charts of a report: axes, curves, words."""
 
+import itertools
 import json
 import math
 from xml.etree import ElementTree
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macurr.training.reporting.charts import Line, fan, histogram, lines, spark, stack
+from macurr.training.reporting.charts import Line, Mark, fan, histogram, lines, stack
 from macurr.training.reporting.marks import Point, level_map, matrix, means, ratings, scores
 from macurr.training.reporting.series import bounds, ends, smooth, thin
+from macurr.training.reporting.sparks import spark
 from macurr.training.reporting.svg import Canvas, axis, element, ticks_of
 from macurr.training.reporting.words import listed, number, percent, plural, short_name, short_steps, span
 
@@ -103,8 +105,12 @@ def test_bounds_hold_everything_and_the_floor():
     assert bounds([2.0, 4.0], floor=0.0, room=0.5) == (0.0, 6.0)
     assert bounds([-2.0, -1.0], floor=0.0, room=0.5) == (-3.0, 0.0)
     assert bounds([np.nan]) == (0.0, 1.0)
-    low, high = bounds([7.0])
-    assert low < 7.0 < high
+    # What never changes is drawn on an axis of its own size, not of its last digits.
+    assert bounds([8.0]) == (4.0, 12.0)
+    assert bounds([-0.2, -0.2]) == pytest.approx((-0.3, -0.1))
+    assert bounds([0.0]) == (-0.5, 0.5)
+    low, high = bounds([7.0], floor=7.0)
+    assert low <= 7.0 < high
 
 
 def test_ends_are_numbers():
@@ -178,7 +184,8 @@ def test_a_spark_has_a_bar_for_each_interval_that_was_played():
     [
         (percent(0.9285, 1), "92.8\N{NO-BREAK SPACE}%"),
         (percent(math.nan), "\N{EN DASH}"),
-        (number(0.00012345), "1.23e-04"),
+        (number(0.00012345), "0.000123"),
+        (number(0.000012345), "1.23e-05"),
         (number(12345.6), "12,346"),
         (number(0.5), "0.5"),
         (number(math.inf), "\N{EN DASH}"),
@@ -201,3 +208,30 @@ def test_a_spark_has_a_bar_for_each_interval_that_was_played():
 )
 def test_numbers_are_written_as_people_read_them(said, wanted):
     assert said == wanted
+
+
+def polylines(chart):
+    found = ElementTree.fromstring(chart.svg).iter("polyline")
+    return [[tuple(map(float, point.split(","))) for point in line.get("points").split()] for line in found]
+
+
+def test_what_is_held_is_drawn_as_stairs_and_not_averaged():
+    steps, values = np.arange(1.0, 41.0), np.tile([1.0, 3.0], 20)
+    smoothed = lines("Rate", "", steps, [Line("a", values, "blue")])
+    assert len(polylines(smoothed)) == 2  # the numbers faint, and their average
+    [stairs] = polylines(lines("Rate", "", steps, [Line("a", values, "blue")], held=True))
+    assert len(stairs) == 2 * 40 - 1
+    assert all(here[0] == there[0] or here[1] == there[1] for here, there in itertools.pairwise(stairs))
+    assert len({y for _, y in stairs}) == 2
+    [plain] = polylines(lines("Rate", "", steps, [Line("a", values, "blue")], averaged=False))
+    assert len({y for _, y in plain}) == 2
+
+
+def test_rings_stand_where_something_happened_and_say_what():
+    steps, values = np.array([0.0, 10.0, 20.0]), np.array([1.0, 2.0, 3.0])
+    mark = Mark(10.0, 2.0, "gold", "b < a")
+    chart = lines("Objective", "", steps, [Line("a", values, "blue")], marks=[mark], averaged=False)
+    [ring] = ElementTree.fromstring(chart.svg).iter("circle")
+    [line] = polylines(chart)
+    assert (float(ring.get("cx")), float(ring.get("cy"))) == pytest.approx(line[1], abs=0.06)
+    assert (ring.find("title").text, ring.get("stroke")) == ("b < a", "var(--gold)")

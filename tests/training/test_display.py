@@ -7,7 +7,14 @@ import pytest
 from rich.console import Console
 
 from macurr.training import Status, TrainConfig
-from macurr.training.display import LiveDisplay, PlainDisplay, introduction, make_display, numbers
+from macurr.training.display import (
+    LiveDisplay,
+    PlainDisplay,
+    balanced,
+    introduction,
+    make_display,
+    numbers,
+)
 from macurr.training.rundir import RunDir
 
 STATUS = Status(
@@ -32,6 +39,15 @@ def test_numbers_are_those_that_there_are():
     assert numbers(alone) == "12,345 steps  9,876 steps/s  return -1.25  pool 7"
     unknown = dataclasses.replace(STATUS, lag=math.nan, level_entropy=math.nan)
     assert numbers(unknown) == "12,345 steps  9,876 steps/s  win rate 61.4%  pool 7"
+
+
+def test_numbers_that_are_too_many_for_a_line_make_two_of_one_length():
+    text = numbers(STATUS)
+    assert balanced(text, len(text)) == text
+    first, second = balanced(text, len(text) - 1).split("\n")
+    assert f"{first}  {second}" == text
+    assert abs(len(first) - len(second)) <= max(map(len, NUMBERS))
+    assert balanced("word", 2) == "word"
 
 
 def test_lines_are_sparse_and_plain():

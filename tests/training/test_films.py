@@ -14,6 +14,7 @@ from macurr.training.envs import EnvSource
 from macurr.training.matches import Matches
 from macurr.training.players import RANDOM_PLAYER
 from macurr.training.reporting.films import Reel, filming, with_pictures
+from macurr.training.reporting.levels import _developed, _Show
 from macurr.training.reporting.pictures import Film
 from macurr.training.session import probe
 from macurr.training.stage import Stage
@@ -164,3 +165,16 @@ def test_a_film_that_cannot_be_packed_shrinks():
     assert len(film.moving) < 1_000_000
     assert 90 <= film.width < 400
     assert decoded(film.moving, "gif").size == (film.width, film.height)
+
+
+@pytest.mark.parametrize(("firsts", "shown"), [((7, 7), 40), ((7, 8), 7)])
+def test_levels_that_begin_alike_are_shown_at_their_end(firsts, shown):
+    reels = []
+    for seed, first in enumerate(firsts):
+        reel = Reel()
+        reel.seed = seed
+        reel.frames = [np.full((8, 8, 3), grey, np.uint8) for grey in (first, 40)]
+        reels.append(reel)
+    films = _developed(_Show(), reels).films
+    assert [film.at_end for film in films.values()] == [shown == 40] * 2
+    assert decoded(films[0].still, "png").convert("RGB").getpixel((0, 0))[0] == shown

@@ -309,13 +309,29 @@ def test_several_policies_and_their_population(tmp_path):
     lines = [json.loads(line) for line in (run / "population.jsonl").read_text().splitlines()]
     rows = page.rows("Every round")
     assert [row[1] for row in rows] == [str(line["member"]) for line in lines]
+    copies = [line for line in lines if line["copied_from"] is not None]
+    assert page.text.count('class="ring"') == len(copies)
+    if copies:
+        one = copies[0]
+        assert (
+            f"<title>policy {one['member']} goes on with the weights of policy {one['copied_from']}"
+            in page.text
+        )
+    # Each setting that was mutated has a chart that says what it is; the others are named.
+    values = {name: {line["settings"][name] for line in lines} for name in lines[0]["settings"]}
+    lead = page.said.partition("Nobody mutated ")[2].partition(".")[0]
+    for name, meaning in {"learning_rate": "Adam's step size", "value": "weight of the value loss"}.items():
+        assert (f"{meaning}" in page.said.partition("The population")[2].partition("Throughput")[0]) == (
+            len(values[name]) > 1
+        )
+        assert (name.replace("_", " ") in lead) == (len(values[name]) == 1)
 
 
 def test_an_environment_that_does_not_draw(tmp_path):
     page = Page(
         write_report(trained(tmp_path / "run", env="tests.support.training:Duel", curriculum="joint"))
     )
-    assert "There are no pictures of the levels: it offers no rgb_array pictures" in page.said
+    assert "There are no pictures of the levels: the environment offers no rgb_array pictures" in page.said
     assert len(page.all("article")) == 6
     assert page.all("img") == []
     assert "left: the final policy" in page.said, "the match is told all the same"

@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 
 from macurr.training.reporting.series import Floats, bounds, ends, smooth, thin
-from macurr.training.reporting.svg import Axis, Canvas, axis
+from macurr.training.reporting.svg import Axis, Canvas, axis, element
 from macurr.training.reporting.words import MISSING, number, percent, short_steps
 
 __all__ = [
     "SERIES",
     "Chart",
     "Line",
+    "Mark",
     "Words",
     "fan",
     "histogram",
     "lines",
     "percents",
-    "spark",
     "stack",
     "steps_axis",
 ]
@@ -70,6 +71,23 @@ class Line:
     colour: str
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A ring on a chart, where something happened.
+
+    Attributes:
+        step: When.
+        value: At which number.
+        colour: A name of the palette.
+        said: What happened.
+    """
+
+    step: float
+    value: float
+    colour: str
+    said: str
+
+
 def steps_axis(low: float, high: float, most: int = 7) -> Axis:
     """An axis of environment steps."""
     return axis(low, high, short_steps, most=most, title="environment steps")
@@ -90,6 +108,9 @@ def lines(
     floor: float | None = None,
     span: tuple[float, float] | None = None,
     narrow: bool = False,
+    averaged: bool = True,
+    held: bool = False,
+    marks: Sequence[Mark] = (),
 ) -> Chart:
     """Curves over the steps of a run: the numbers faint, and their moving average.
 
@@ -102,10 +123,14 @@ def lines(
         floor: A number that the chart shows in any case.
         span: The range of the chart; None for that of the numbers.
         narrow: Whether it takes a third of the page's width only.
+        averaged: Whether the curves are moving averages; otherwise they are the numbers themselves.
+        held: Whether a number holds until the next, and is drawn so, as stairs; it is not averaged then.
+        marks: Rings on top.
     """
+    averaged = averaged and not held
     x = thin({"steps": steps})["steps"]
     drawn = thin({str(i): curve.values for i, curve in enumerate(curves)})
-    averages = thin({str(i): smooth(curve.values) for i, curve in enumerate(curves)})
+    averages = thin({str(i): smooth(curve.values) for i, curve in enumerate(curves)}) if averaged else drawn
     low, high = span or bounds(*(drawn if len(curves) == 1 else averages).values(), floor=floor)
     canvas = Canvas(steps_axis(float(x[0]), float(x[-1]), 6 if narrow else 7), axis(low, high, words))
     if narrow:
@@ -113,9 +138,11 @@ def lines(
     canvas.grid()
     for name, curve in zip(drawn, curves, strict=True):
         colour = f"var(--{curve.colour})"
-        if len(curves) <= 2:
+        if len(curves) <= 2 and averaged:
             canvas.path(x, drawn[name], stroke=colour, class_="raw")
-        canvas.path(x, averages[name], stroke=colour, class_="curve")
+        canvas.path(*(_stairs if held else _as_they_are)(x, averages[name]), stroke=colour, class_="curve")
+    for mark in marks:
+        _ring(canvas, mark)
     canvas.labels()
     keys = tuple((curve.colour, curve.name) for curve in curves) if len(curves) > 1 else ()
     label = f"{title}. " + "; ".join(_course(curve, words) for curve in curves)
@@ -219,41 +246,25 @@ def histogram(title: str, note: str, samples: Sequence[Line], unit: str, bins: i
     return Chart(title, note, canvas.svg(f"{title}. {medians}."), keys)
 
 
-def spark(steps: Floats, scores: Floats, plays: Floats, label: str) -> str:
-    """A level's score over the run as a small line, above bars of how often it was played.
+def _stairs(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """A line through numbers that each hold until the next."""
+    return np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
 
-    Args:
-        steps: float64 (n,).
-        scores: float64 (n,), not a number where it was not known.
-        plays: float64 (n,), episodes since the step before.
-        label: What it shows.
-    """
-    low, high = bounds(scores, floor=0.0)
-    canvas = Canvas(
-        Axis(0.0, float(steps[-1]) or 1.0, (), ()),
-        Axis(low, high, (), ()),
-        width=300,
-        height=64,
-        left=2,
-        right=2,
-        top=4,
-        bottom=18,
+
+def _as_they_are(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    return x, y
+
+
+def _ring(canvas: Canvas, mark: Mark) -> None:
+    canvas.add(
+        "circle",
+        element("title", escape(mark.said)),
+        cx=float(canvas.at_x(mark.step)),
+        cy=float(canvas.at_y(mark.value)),
+        r=5.5,
+        class_="ring",
+        stroke=f"var(--{mark.colour})",
     )
-    highest = max(float(plays.max()), 1.0)
-    starts = np.concatenate([[0.0], steps[:-1]])
-    for left, right, played in zip(canvas.at_x(starts), canvas.at_x(steps), plays, strict=True):
-        if played:
-            height = 14.0 * float(played) / highest
-            canvas.add(
-                "rect",
-                x=float(left),
-                width=max(float(right - left) - 0.6, 0.6),
-                y=64 - height,
-                height=height,
-                fill="var(--steel)",
-            )
-    canvas.path(steps, scores, stroke="var(--win)", class_="curve thin")
-    return canvas.svg(label)
 
 
 def _course(line: Line, words: Words) -> str:

@@ -179,13 +179,13 @@ def with_pictures(source: EnvSource) -> EnvSource | str:
     finally:
         env.close()
     if "rgb_array" not in modes:
-        return "it offers no rgb_array pictures (render_modes)"
+        return "the environment offers no rgb_array pictures (render_modes)"
     wanted = EnvSource(source.path, {**source.args, "render_mode": "rgb_array"})
     try:
         with _without_window():
             wanted.make().close()  # type: ignore[no-untyped-call]  # PettingZoo
     except MacurrError as error:
-        return f"it cannot be made with render_mode='rgb_array' ({error.__cause__ or error})"
+        return f"the environment cannot be made with render_mode='rgb_array' ({error.__cause__ or error})"
     return wanted
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,12 +13,12 @@ from macurr.training.envs import EnvSource
 from macurr.training.mapping import sides_of
 from macurr.training.matches import Matches
 from macurr.training.players import OpenRun
-from macurr.training.reporting.charts import spark
 from macurr.training.reporting.films import Reel, filming, with_pictures
 from macurr.training.reporting.pictures import Film
 from macurr.training.reporting.record import History, Record
 from macurr.training.reporting.section import Card, Section
 from macurr.training.reporting.series import Floats
+from macurr.training.reporting.sparks import spark
 from macurr.training.reporting.teaching import top_share
 from macurr.training.reporting.words import number, percent, plural, short_steps
 from macurr.training.session import probe
@@ -144,13 +144,19 @@ def _play(record: Record, opponents: Mapping[int, int | None]) -> _Show:
 
 
 def _developed(show: _Show, reels: Sequence[Reel]) -> _Show:
+    shown = {reel.seed: reel for reel in reels if reel.seed is not None and reel.frames}
     films = {
-        reel.seed: Film.of(reel.chosen(), reel.fps, reel.steps, reel.stride)
-        for reel in reels
-        if reel.seed is not None and reel.frames
+        seed: Film.of(reel.chosen(), reel.fps, reel.steps, reel.stride, at_end=_begin_alike(shown.values()))
+        for seed, reel in shown.items()
     }
     failed = next((reel.failure for reel in reels if reel.failure), "")
     return replace(show, films=films, why=f"drawing failed with {failed}" if failed and not films else "")
+
+
+def _begin_alike(reels: Collection[Reel]) -> bool:
+    """Whether the first pictures say nothing of the levels, as an empty board does: then the last ones are shown."""
+    first, *others = (reel.frames[0] for reel in reels)
+    return bool(others) and all(np.array_equal(first, other) for other in others)
 
 
 def _matches(record: Record, source: EnvSource, opponents: Mapping[int, int | None], why: str = "") -> _Show:

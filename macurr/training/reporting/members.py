@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from macurr.training.reporting.charts import SERIES, Chart, Line, lines
+from macurr.training.config import TrainConfig, settings_of
+from macurr.training.reporting.charts import SERIES, Chart, Line, Mark, lines
 from macurr.training.reporting.record import Record
 from macurr.training.reporting.section import Section, Table
 from macurr.training.reporting.series import Floats
-from macurr.training.reporting.words import count, number, plural
+from macurr.training.reporting.words import count, listed, number, plural
+from macurr.training.tuned import ARGUMENTS
 
 __all__ = ["members_section"]
 
@@ -24,33 +26,75 @@ def members_section(record: Record) -> Section | None:
     if not rows:
         return None
     members = sorted({str(row["member"]) for row in rows})
-    copies = [row for row in rows if row.get("copied_from") is not None]
-    rounds = len({row["steps"] for row in rows})
-    lead = (
-        f"{plural(len(members), 'member')} of the population in {plural(rounds, 'round')}: "
-        f"{plural(len(copies), 'time')} one went on with the weights of a better one."
-    )
     steps = np.array(sorted({float(row["steps"]) for row in rows}))
-    note = f"{record.config.pbt.pbt_objective} of each member, over its latest episodes"
-    curves = _curves(rows, members, steps, lambda row: row["objective"])
-    charts = (
-        [lines("Objective", note, steps, curves), *_settings(rows, members, steps)] if len(steps) > 1 else []
-    )
+    changing, fixed = _tuned(rows)
+    charts: list[Chart] = []
+    if len(steps) > 1:
+        charts = [_objectives(record, rows, members, steps)]
+        charts += [_setting(name, rows, members, steps) for name in changing]
+    lead = _lead(rows, members, fixed)
     return Section("population", "The population", lead, tuple(charts), folded=(_table(rows),))
 
 
-def _settings(rows: Sequence[Row], members: Sequence[str], steps: Floats) -> list[Chart]:
-    """Each setting that is tuned, of every member after each round."""
-    names = dict.fromkeys(name for row in rows for name in row["settings"])
-    charts = []
-    for name in names:
-        curves = _curves(rows, members, steps, lambda row, name=name: row["settings"].get(name))
-        title = name.replace("_", " ").replace("/", ": ").capitalize()
-        charts.append(lines(title, f"{name} after each round", steps, curves))
-    return charts
+def _lead(rows: Sequence[Row], members: Sequence[str], fixed: Sequence[str]) -> str:
+    copies = sum(row.get("copied_from") is not None for row in rows)
+    rounds = len({row["steps"] for row in rows})
+    times = "once" if copies == 1 else plural(copies, "time")
+    said = f"{times} one went on with the weights of a better one" if copies else "nobody was replaced"
+    lead = f"{plural(len(members), 'member')} of the population in {plural(rounds, 'round')}: {said}."
+    return f"{lead} Nobody mutated {listed([_short(name) for name in fixed])}." if fixed else lead
 
 
-def _curves(rows: Sequence[Row], members: Sequence[str], steps: Floats, what: Any) -> list[Line]:
+def _tuned(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """The settings that differ between members or rounds, and those that do not."""
+    found: dict[str, set[float]] = {}
+    for row in rows:
+        for name, value in row["settings"].items():
+            found.setdefault(name, set()).add(float(value))
+    changing = [name for name, values in found.items() if len(values) > 1]
+    return changing, [name for name in found if name not in changing]
+
+
+def _objectives(record: Record, rows: Sequence[Row], members: Sequence[str], steps: Floats) -> Chart:
+    curves = _curves(rows, members, steps, lambda row: row["objective"])
+    colours = {member: curve.colour for member, curve in zip(members, curves, strict=True)}
+    marks = [
+        Mark(
+            float(row["steps"]),
+            float(row["objective"]),
+            colours[str(row["member"])],
+            f"{_name(str(row['member']))} goes on with the weights of {_name(str(row['copied_from']))}",
+        )
+        for row in rows
+        if row.get("copied_from") is not None
+    ]
+    ring = "; a ring where one went on with the weights of a better one" if marks else ""
+    note = f"{record.config.pbt.pbt_objective} of each member, over its latest episodes{ring}"
+    return lines("Objective", note, steps, curves, marks=marks, averaged=False)
+
+
+def _setting(name: str, rows: Sequence[Row], members: Sequence[str], steps: Floats) -> Chart:
+    """A setting that is tuned, of every member after each round."""
+    curves = _curves(rows, members, steps, lambda row: row["settings"].get(name))
+    return lines(_short(name).capitalize(), _meaning(name), steps, curves, held=True)
+
+
+def _short(name: str) -> str:
+    """What a setting is called: its own name, without where it stands."""
+    return name.rpartition("/")[2].replace("_", " ")
+
+
+def _meaning(name: str) -> str:
+    """What a setting is, in a few words."""
+    if ARGUMENTS in name:
+        return "argument of the environment, after each round"
+    known = {item.name: item.text for item in settings_of(TrainConfig)}
+    return f"{known.get(name.rpartition('/')[2], name)}; after each round"
+
+
+def _curves(
+    rows: Sequence[Row], members: Sequence[str], steps: Floats, what: Callable[[Row], float | None]
+) -> list[Line]:
     curves = []
     for i, member in enumerate(members):
         values = np.full(len(steps), np.nan)
@@ -58,9 +102,12 @@ def _curves(rows: Sequence[Row], members: Sequence[str], steps: Floats, what: An
             found = what(row)
             if str(row["member"]) == member and found is not None:
                 values[np.searchsorted(steps, row["steps"])] = found
-        name = f"policy {member}" if member.isdigit() else member
-        curves.append(Line(name, values, SERIES[i % len(SERIES)]))
+        curves.append(Line(_name(member), values, SERIES[i % len(SERIES)]))
     return curves
+
+
+def _name(member: str) -> str:
+    return f"policy {member}" if member.isdigit() else member
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -30,12 +30,13 @@ class Film:
     """A filmed match.
 
     Attributes:
-        still: The first picture, as a data URI.
+        still: The first picture, or the last, as a data URI.
         moving: All of it, as a data URI; "" where there is one picture only.
         width: Pixels.
         height: Pixels.
         steps: Steps of the episode.
         stride: Steps from one picture to the next.
+        at_end: Whether the still is the last picture.
     """
 
     still: str
@@ -44,9 +45,10 @@ class Film:
     height: int
     steps: int
     stride: int
+    at_end: bool = False
 
     @classmethod
-    def of(cls, frames: Sequence[RGB], fps: float, steps: int, stride: int) -> Film:
+    def of(cls, frames: Sequence[RGB], fps: float, steps: int, stride: int, *, at_end: bool = False) -> Film:
         """Of RGB pictures.
 
         Args:
@@ -54,14 +56,15 @@ class Film:
             fps: The environment's own pictures a second.
             steps: Steps of the episode.
             stride: Steps from one picture to the next.
+            at_end: Whether the still is to be the last picture.
         """
         pictures = [_sized(frame, _SIDE) for frame in frames]
-        first, moving = still(pictures[0]), gif(pictures, fps) if len(pictures) > 1 else ""
+        first, moving = still(pictures[-1 if at_end else 0]), gif(pictures, fps) if len(pictures) > 1 else ""
         while len(moving) > _MOST_BYTES and max(pictures[0].size) > _LEAST_SIDE:
             pictures = [_sized(frame, round(0.7 * max(pictures[0].size))) for frame in frames]
             moving = gif(pictures, fps)
         width, height = pictures[0].size
-        return cls(first, moving, width, height, steps, stride)
+        return cls(first, moving, width, height, steps, stride, at_end)
 
 
 def gif(pictures: Sequence[Image.Image], fps: float) -> str:

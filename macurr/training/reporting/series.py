@@ -74,6 +74,9 @@ def bounds(*arrays: Any, floor: float | None = None, room: float = 0.06) -> tupl
     low, high = float(flat.min()), float(flat.max())
     if floor is not None:
         low, high = min(low, floor), max(high, floor)
+    if low == high and floor is None:
+        # A number that never changes: an axis of its own size, not one of its last digits.
+        return low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
     extent = high - low or max(abs(high), 1.0) * 0.1
     bottom = low if floor is not None and low == floor else low - room * extent
     top = high if floor is not None and high == floor and low < high else high + room * extent

@@ -37,7 +37,7 @@ def number(value: float) -> str:
     """Any number in three digits that count."""
     if not math.isfinite(value):
         return MISSING
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+    if value and (abs(value) < 1e-4 or abs(value) >= 1e6):
         return f"{value:.2e}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"

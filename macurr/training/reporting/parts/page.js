@@ -96,7 +96,10 @@
         for (const entry of entries) {
           if (!entry.isIntersecting) continue;
           for (const link of links.values()) link.classList.remove("here");
-          links.get(entry.target.id)?.classList.add("here");
+          const link = links.get(entry.target.id);
+          link?.classList.add("here");
+          // On a narrow screen the list of sections scrolls too: the one being read stays in view.
+          if (link) link.closest("ul").scrollLeft = link.offsetLeft - 16;
         }
       },
       { rootMargin: "-20% 0px -75% 0px" },
