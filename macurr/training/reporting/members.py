@@ -40,8 +40,14 @@ def _lead(rows: Sequence[Row], members: Sequence[str], fixed: Sequence[str]) -> 
     copies = sum(row.get("copied_from") is not None for row in rows)
     rounds = len({row["steps"] for row in rows})
     times = "once" if copies == 1 else plural(copies, "time")
-    said = f"{times} one went on with the weights of a better one" if copies else "nobody was replaced"
-    lead = f"{plural(len(members), 'member')} of the population in {plural(rounds, 'round')}: {said}."
+    said = f"{times} a member went on with the weights of a better one" if copies else "nobody was replaced"
+    runs = max((int(row["of"]) for row in rows if row.get("scope") == "runs"), default=0)
+    who = (
+        plural(len(members), "member") + " of the population"
+        if not runs
+        else f"One of {runs} runs of a population"
+    )
+    lead = f"{who}, {plural(rounds, 'round')}: {said}."
     return f"{lead} Nobody mutated {listed([_short(name) for name in fixed])}." if fixed else lead
 
 
