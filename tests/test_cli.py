@@ -63,6 +63,10 @@ BAD = {
     "a path that is none": (["--env", "..x"], "cannot be imported"),
     "single-agent": (["--env", HERE + "single_agent"], "single-agent Gymnasium environment"),
     "no environment": (["--env", HERE + "number"], "a builtins.int, not a PettingZoo ParallelEnv"),
+    "nobody knows who plays": (
+        ["--env", "pettingzoo.test.example_envs.generated_agents_parallel_v0"],
+        "without possible_agents",
+    ),
     "nobody plays": (["--env", HERE + "Nobody"], "without agents"),
     "action space": (["--env", HERE + "Many"], "MultiDiscrete"),
     "observation space": (["--env", HERE + "Wordy"], "no fixed flat size"),

@@ -112,6 +112,12 @@ def _not_found(path: str, module_name: str, error: ModuleNotFoundError) -> Excep
 
 def _check(env: Any, path: str) -> Env:
     if isinstance(env, ParallelEnv | AECEnv):
+        if getattr(env, "possible_agents", None) is None:
+            env.close()  # type: ignore[no-untyped-call]  # PettingZoo
+            raise ConfigError(
+                f"{path} makes an environment without possible_agents: agents that nobody knows beforehand have no "
+                "place in a network's input. Name an environment that lists all agents that may come."
+            )
         if not env.possible_agents:
             env.close()  # type: ignore[no-untyped-call]  # PettingZoo
             raise ConfigError(f"{path} makes an environment without agents; at least one is needed.")

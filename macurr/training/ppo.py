@@ -138,7 +138,7 @@ class PPO:
         if size is None or size >= units:
             parts = 1 if size is not None else min(settings.minibatches, units)
             for _ in range(settings.epochs):
-                chunks = self._order(units).chunk(parts)
+                chunks = self._order(units).tensor_split(parts)  # chunk() may give fewer
                 yield from ((rows, i == len(chunks) - 1) for i, rows in enumerate(chunks))
             return
         order = torch.cat([self._order(units) for _ in range(settings.epochs)])

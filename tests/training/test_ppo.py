@@ -235,10 +235,11 @@ def joined(parts):
 
 def test_parts_of_an_epoch_hold_each_step_once():
     parts = plan(10, epochs=3, minibatches=4)
-    assert [len(rows) for rows, _ in parts] == [3, 3, 3, 1] * 3
+    assert [len(rows) for rows, _ in parts] == [3, 3, 2, 2] * 3
     assert [ends for _, ends in parts] == [False, False, False, True] * 3
     for epoch in range(3):
         assert sorted(joined(parts[4 * epoch : 4 * epoch + 4])) == list(range(10))
+    assert [len(rows) for rows, _ in plan(6, epochs=1, minibatches=4)] == [2, 2, 1, 1], "as many as asked for"
     assert len(plan(2, epochs=1, minibatches=4)) == 2, "a batch smaller than that has fewer"
 
 
