@@ -3,13 +3,16 @@
     python benchmarks/training_throughput.py [--smoke] [--repetitions N] [--cases NAME ...]
 
 Free: as many processes as the trainer has workers each step one environment with random actions, and do nothing else.
-The trainer runs synchronously and asynchronously, with its default curriculum (level replay against a pool) and with a
-stand-in that draws tasks where the environment is and tells nobody anything. All are measured in turn, repeatedly; what
-is printed are medians of rates and of ratios within a repetition, so that a busy minute hits both sides of a ratio.
+The trainer runs synchronously and asynchronously, with its default curriculum (level replay against a pool). What the
+curriculum costs is the difference between level replay and a stand-in that draws levels where the environment is and
+tells nobody anything, both against the latest snapshot: in env steps per second, and in CPU time. All are measured in
+turn, repeatedly; what is printed are medians of rates and of ratios within a repetition, so that a busy minute hits
+both sides of a ratio, with the lowest and the highest.
 
 A step of `spin` costs 200 µs: of computing ("burn"), or of waiting for something else ("wait"). The apple race costs
 7 µs, so that everything else weighs most. What asynchronous training can gain is the time in which a synchronous run
-trains, so it is measured with small networks, where that is little, and with a memory (LSTM), where it is half.
+trains, so it is measured with small networks, where that is little, and with a memory (LSTM), where it is half; the
+share is printed.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -41,23 +45,39 @@ class Case(NamedTuple):
         args: Keywords for it.
         steps: Environment steps of a run.
         settings: The run's, where they are not the defaults.
+        costs: Whether to measure the curriculum's cost.
     """
 
     env: str
     args: dict[str, Any]
     steps: int
     settings: dict[str, Any]
+    costs: bool = False
+
+
+class Measured(NamedTuple):
+    """What came of a run.
+
+    Attributes:
+        rate: Env steps per second.
+        cpu: CPU time of all processes, µs per env step, the start of the run included.
+        training: The share of the seconds that was spent on training.
+    """
+
+    rate: float
+    cpu: float = 0.0
+    training: float = 0.0
 
 
 BURN, WAIT = {"cost": 200.0}, {"cost": 200.0, "wait": True}
 SPIN: dict[str, Any] = {"envs_per_worker": 16}
 LSTM: dict[str, Any] = {**SPIN, "recurrent": "lstm"}
 CASES = {
-    "burn": Case("games.spin", BURN, 48_000, SPIN),
+    "burn": Case("games.spin", BURN, 64_000, SPIN, costs=True),
     "wait": Case("games.spin", WAIT, 48_000, SPIN),
     "burn, LSTM": Case("games.spin", BURN, 32_000, LSTM),
     "wait, LSTM": Case("games.spin", WAIT, 32_000, LSTM),
-    "apple race": Case("macurr.envs.apple_race_v0", {}, 240_000, {}),
+    "apple race": Case("macurr.envs.apple_race_v0", {}, 240_000, {}, costs=True),
 }
 WORKERS = 2
 WARM = 2
@@ -119,17 +139,41 @@ def free_rate(case: Case, steps: int) -> float:
     return sum(each / float(answer) for answer in answers)
 
 
-def train_rate(case: Case, steps: int, *, async_rl: bool, curriculum: bool, seed: int) -> float:
-    """Env steps per second of the trainer, from the end of the warm-up to the end of training."""
-    with tempfile.TemporaryDirectory() as folder, connected(curriculum):
+class Mode(NamedTuple):
+    """How the trainer runs.
+
+    Attributes:
+        async_rl: Whether it collects and trains at the same time.
+        opponents: Who is played against.
+        curriculum: Whether a curriculum chooses the levels, or nobody does.
+    """
+
+    async_rl: bool
+    opponents: str = "pfsp"
+    curriculum: bool = True
+
+
+MODES = {"sync": Mode(False), "async": Mode(True)}
+COSTS = {
+    "sync, levels replayed": Mode(False, "self"),
+    "sync, levels drawn": Mode(False, "self", curriculum=False),
+    "async, levels replayed": Mode(True, "self"),
+    "async, levels drawn": Mode(True, "self", curriculum=False),
+}
+
+
+def trained(case: Case, steps: int, mode: Mode, seed: int) -> Measured:
+    """A run of the trainer; seconds count from the end of the warm-up to the end of training."""
+    before = cpu_seconds()
+    with tempfile.TemporaryDirectory() as folder, connected(mode.curriculum):
         config = TrainConfig.of(
             env=case.env,
             env_args=case.args,
-            curriculum="plr" if curriculum else "dr",
-            opponents="pfsp" if curriculum else "self",
+            curriculum="plr" if mode.curriculum else "dr",
+            opponents=mode.opponents,
             steps=steps,
             workers=WORKERS,
-            async_rl=async_rl,
+            async_rl=mode.async_rl,
             decorrelate=0,
             seed=seed,
             seeds=1,
@@ -143,45 +187,69 @@ def train_rate(case: Case, steps: int, *, async_rl: bool, curriculum: bool, seed
         result = train(config)
         with result.run.metrics.open() as metrics, result.run.timing.open() as timing:
             at = [float(row["steps"]) for row in csv.DictReader(metrics)]
-            seconds = [float(row["seconds"]) for row in csv.DictReader(timing)]
-    return (at[-1] - at[WARM - 1]) / (seconds[-1] - seconds[WARM - 1])
+            rows = [
+                {key: float(row[key] or 0) for key in ("seconds", "train")} for row in csv.DictReader(timing)
+            ]
+    seconds = rows[-1]["seconds"] - rows[WARM - 1]["seconds"]
+    training = sum(row["train"] for row in rows[WARM:])
+    cpu = 1e6 * (cpu_seconds() - before) / at[-1]
+    return Measured((at[-1] - at[WARM - 1]) / seconds, cpu, training / seconds)
 
 
-MODES = {
-    "sync": (False, True),
-    "async": (True, True),
-    "sync, no curriculum": (False, False),
-    "async, no curriculum": (True, False),
-}
+def cpu_seconds() -> float:
+    """CPU time of this process and of its descendants that have ended."""
+    each = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in each)
 
 
-def measure(name: str, repetitions: int, steps: int) -> dict[str, list[float]]:
-    """Rates of every mode and of free stepping, one of each per repetition."""
+def measure(name: str, repetitions: int, steps: int, modes: Mapping[str, Mode]) -> dict[str, list[Measured]]:
+    """Every mode and free stepping, one of each per repetition."""
     case = CASES[name]
-    rates: dict[str, list[float]] = {key: [] for key in ("free", *MODES)}
+    measured: dict[str, list[Measured]] = {key: [] for key in ("free", *modes)}
     for repetition in range(repetitions):
-        rates["free"].append(free_rate(case, steps // 2))
-        for key, (async_rl, curriculum) in MODES.items():
-            rates[key].append(
-                train_rate(case, steps, async_rl=async_rl, curriculum=curriculum, seed=repetition)
-            )
-    return rates
+        measured["free"].append(Measured(free_rate(case, steps // 2)))
+        # To and fro: whatever drifts is for and against each side alike.
+        for key in list(modes)[:: 1 if repetition % 2 == 0 else -1]:
+            measured[key].append(trained(case, steps, modes[key], repetition))
+    return measured
 
 
-def ratio(rates: dict[str, list[float]], above: str, below: str) -> float:
-    """The median of the ratios within repetitions."""
-    return statistics.median(a / b for a, b in zip(rates[above], rates[below], strict=True))
+def ratios(measured: dict[str, list[Measured]], above: str, below: str) -> list[float]:
+    """The ratios of rates within repetitions."""
+    return [a.rate / b.rate for a, b in zip(measured[above], measured[below], strict=True)]
 
 
-def report(name: str, rates: dict[str, list[float]]) -> None:
+def told(values: Sequence[float], form: str) -> str:
+    """The median, and between what the values lie."""
+    middle, low, high = (
+        format(value, form) for value in (statistics.median(values), min(values), max(values))
+    )
+    return f"{middle:>8}   ({low} to {high})"
+
+
+def report(name: str, measured: dict[str, list[Measured]]) -> None:
     """Print what was measured of one environment."""
-    print(f"\n{name}: env steps/s, {WORKERS} workers, median of {len(rates['free'])}")
-    for key, values in rates.items():
-        print(f"  {key:<24}{statistics.median(values):>10,.0f}   {ratio(rates, key, 'free'):>6.1%} of free")
-    print(f"  async / sync            {ratio(rates, 'async', 'sync'):>10.2f}")
-    for key in ("sync", "async"):
-        cost = 1.0 - ratio(rates, key, f"{key}, no curriculum")
-        print(f"  curriculum costs, {key:<6}{cost:>10.1%}")
+    print(f"\n{name}: env steps/s, {WORKERS} workers, median of {len(measured['free'])}")
+    for key, values in measured.items():
+        rate = statistics.median(value.rate for value in values)
+        print(f"  {key:<28}{rate:>10,.0f}   {statistics.median(ratios(measured, key, 'free')):>6.1%} of free")
+    print(f"  async / sync             {told(ratios(measured, 'async', 'sync'), '.2f')}")
+    print(f"  sync spends on training  {told([value.training for value in measured['sync']], '.1%')}")
+    for key in MODES:
+        if f"{key}, levels drawn" in measured:
+            report_cost(measured, f"{key}, levels replayed", f"{key}, levels drawn", key)
+
+
+def report_cost(measured: dict[str, list[Measured]], replayed: str, drawn: str, mode: str) -> None:
+    """Print what a curriculum costs: the speed that it takes, and its CPU time as a share of all cores'."""
+    taken = [1.0 - ratio for ratio in ratios(measured, replayed, drawn)]
+    cpu = [a.cpu - b.cpu for a, b in zip(measured[replayed], measured[drawn], strict=True)]
+    whole = [WORKERS * 1e6 / value.rate for value in measured[drawn]]
+    share = [a / b for a, b in zip(cpu, whole, strict=True)]
+    print(f"  curriculum takes, {mode:<7}{told(taken, '.1%')} of the speed")
+    print(
+        f"                           {told(cpu, '.1f')} µs of CPU a step, {told(share, '.1%')} of {WORKERS} cores"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -193,8 +261,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args(arguments)
     for name in ["apple race"] if options.smoke else options.cases:
-        repetitions, steps = (1, 8192 * 4) if options.smoke else (options.repetitions, CASES[name].steps)
-        report(name, measure(name, repetitions, steps))
+        case = CASES[name]
+        modes, repetitions, steps = (
+            {**MODES, **(COSTS if case.costs else {})},
+            options.repetitions,
+            case.steps,
+        )
+        if options.smoke:
+            modes, repetitions, steps = dict(list(modes.items())[:4]), 1, 8192 * 3
+        report(name, measure(name, repetitions, steps, modes))
 
 
 if __name__ == "__main__":

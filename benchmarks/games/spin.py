@@ -51,8 +51,8 @@ class Spin(ParallelEnv[str, Any, Any]):
         if self._wait:
             time.sleep(self._seconds)
         else:
-            end = time.perf_counter() + self._seconds
-            while time.perf_counter() < end:
+            end = time.thread_time() + self._seconds  # of computing, however often it is interrupted
+            while time.thread_time() < end:
                 pass
         self._left -= 1
         over = self._left == 0
