@@ -299,7 +299,7 @@ def test_options_override_a_file(elsewhere, asked):
 def test_every_setting_has_an_option(elsewhere, asked):
     settings = {
         "env": "a.b",
-        "env_args": {"k": "v"},
+        "env_args": {"k": 2, "l": "v"},
         "curriculum": "dr",
         "opponents": "none",
         "seed": 3,
@@ -342,7 +342,7 @@ def test_every_setting_has_an_option(elsewhere, asked):
         "normalize_observations": True,
         "normalize_returns": True,
         "num_policies": 2,
-        "mapping": "random",
+        "mapping": "env",
         "mapping_episodes": 3,
         "sides": "role",
         "pbt": True,
@@ -357,6 +357,7 @@ def test_every_setting_has_an_option(elsewhere, asked):
         "pbt_reset_rate": 0.5,
         "pbt_gamma": True,
         "pbt_objective": "win_rate",
+        "pbt_env_args": ("k",),
         "population": "there",
         "levels": 5,
         "score": "max_mc",
@@ -377,7 +378,7 @@ def test_every_setting_has_an_option(elsewhere, asked):
         if isinstance(value, bool):
             arguments.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
         elif name == "env_args":
-            arguments += [flag(name), "k=v"]
+            arguments += [flag(name), "k=2", flag(name), "l=v"]
         else:
             arguments += [flag(name), ",".join(map(str, value)) if isinstance(value, tuple) else value]
     call("train", *arguments)

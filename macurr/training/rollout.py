@@ -32,8 +32,8 @@ class Episode:
         policies: The policy of each learner.
         returns: The return of each learner.
         contested: Whether anybody played against the learners: an episode that nobody can lose counts in no win rate.
-        objectives: What the environment said of how well each learner did, "true_objective" in its infos; NaN where it
-            said nothing.
+        objectives: What the environment said of how well each learner did, "true_objective" in its infos: NaN where it
+            said nothing of one, and () where it said nothing at all.
     """
 
     env: int

@@ -204,6 +204,7 @@ class Streams:
 
     def _finished(self, i: int, frame: Frame) -> Episode:
         returns, learns = self._returns[i], self.learns[i]
+        said = frame.objectives[i, learns]
         others = returns[~learns]
         opponent = self._kinds.opponent
         return Episode(
@@ -217,7 +218,7 @@ class Streams:
             policies=tuple(self.policies[i, learns].tolist()),
             returns=tuple(returns[learns].tolist()),
             contested=bool(len(others)),
-            objectives=tuple(frame.objectives[i, learns].tolist()),
+            objectives=() if np.isnan(said).all() else tuple(said.tolist()),
         )
 
     def _renew(self, envs: NDArray[np.int64]) -> None:
