@@ -8,6 +8,7 @@ from macurr.training import TrainConfig, train
 from macurr.training.ray_engine import RayEnv
 from macurr.training.rundir import read_csv
 from macurr.training.status import Listener
+from tests.support.nodes import QUICK
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]
 
@@ -24,7 +25,8 @@ def two_nodes():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # Ray's workers import the tests
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        head = {"num_cpus": 1, "include_dashboard": False, **QUICK}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         node = cluster.add_node(num_cpus=1)
     yield cluster, node
     cluster.shutdown()

@@ -13,6 +13,7 @@ from ray.cluster_utils import Cluster
 from macurr import CurriculumLost, make_ray_curriculum
 from macurr.testing import ProbeEnv, TraceCurriculum
 from macurr.wrappers import RaySyncWrapper
+from tests.support.nodes import QUICK
 from tests.support.scripts import ROOT
 
 pytestmark = [
@@ -29,7 +30,7 @@ def nodes():
     """A cluster to which nodes can be added, and from which they can be taken by force."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
-        head = {"num_cpus": 2, "include_dashboard": False, "resources": {"home": 1}}
+        head = {"num_cpus": 2, "include_dashboard": False, "resources": {"home": 1}, **QUICK}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
     yield cluster
