@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import textwrap
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from typing_extensions import override
@@ -22,6 +24,22 @@ class Parser(argparse.ArgumentParser):
     @override
     def error(self, message: str) -> NoReturn:
         self.exit(CANNOT, f"{self.prog}: error: {message}. See {self.prog} --help.\n")
+
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is unknown here, where its neighbours are known, and not in the parser above."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self._refuse(unknown)
+        return found, unknown
+
+    def _refuse(self, unknown: Sequence[str]) -> NoReturn:
+        name = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
+        if not name.startswith("-"):
+            self.error(f"nothing takes the argument {name!r}")
+        known = {option.lstrip("-"): option for option in self._option_string_actions}
+        near = difflib.get_close_matches(name.lstrip("-"), known, n=1, cutoff=0.7)
+        self.error(f"there is no option {name}" + (f" (did you mean {known[near[0]]}?)" if near else ""))
 
 
 class Wide(argparse.HelpFormatter):
