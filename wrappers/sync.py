@@ -23,7 +23,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[str, Any, Any]):
     wrapper: there it sees the true returns, lengths and endings. At each reset it fetches a task and passes it on
     as `options["task"]`, or as `new_task` where the environment's `reset` takes that. The environment is
     otherwise unchanged; `infos[agent]["task"]` holds the encoded task as numbers, and what else the curriculum says
-    of the draw (`Curriculum.task_info`) stands beside it.
+    of the draw (`Curriculum.task_info`) stands beside it; the reset gets it as `options["task_info"]`.
 
     It connects at the first reset, so it can be pickled, cloned and forked: every copy is an environment of its
     own. A reset before the first step plays the same task again; a reset in mid-episode aborts the episode.

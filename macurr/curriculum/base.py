@@ -113,7 +113,8 @@ class Curriculum(Changeable, Registering, ABC):
     def task_info(self, task: Any) -> Mapping[str, float]:
         """Numbers that go with a task that has just been drawn, into `infos[agent]` of its episode.
 
-        What the learner has to know about the draw, such as whether to train on it. Empty by default.
+        What the learner has to know about the draw, such as whether to train on it. The environment's reset gets them
+        too, where there are any, as `options["task_info"]`. Empty by default.
         """
         return {}
 

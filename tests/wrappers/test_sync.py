@@ -124,6 +124,27 @@ def test_infos_say_more_where_the_curriculum_does(connect):
         assert infos == {agent: {"task": 2, "trains": 1.0} for agent in "abc"}
 
 
+def test_the_reset_hears_what_the_curriculum_says(connect):
+    class Saying(Constant):
+        def task_info(self, task):
+            return {"trains": 1.0}
+
+    class Hearing(RandomWalkEnv):
+        def reset(self, seed=None, options=None):
+            self.heard = options
+            return super().reset(seed, options)
+
+    bare, wrapped = Hearing(), connect(Hearing(), Constant(DiscreteTaskSpace(3), 2))[1]
+    wrapped.reset()
+    assert wrapped.env.heard == {"task": 2}, "where there is nothing to say, nothing is said"
+    _, wrapped = connect(bare, Saying(DiscreteTaskSpace(3), 2))
+    wrapped.reset(options={"other": 1})
+    assert bare.heard == {"other": 1, "task": 2, "task_info": {"trains": 1.0}}
+    _, wrapped = connect(SeedTaskWrapper(bare), Saying(DiscreteTaskSpace(3), 2))
+    wrapped.reset(options={"other": 1})
+    assert bare.heard == {"other": 1}, "task wrappers keep what is theirs"
+
+
 def test_infos_are_left_alone_on_request(connect):
     turns = [{"a": (1.0, False, False), "b": (1.0, True, False)}, {"a": (1.0, True, False)}]
     trace, wrapped = connect(ScriptEnv([turns], without_info=("b",)), info_keys=False)
