@@ -1,4 +1,7 @@
-"""Environments for the trainer's tests."""
+"""Environments for the trainer's tests, and who plays by which policy.
+
+Processes of a run import them from here: a module of tests would bring torch and the whole trainer along.
+"""
 
 from __future__ import annotations
 
@@ -206,6 +209,39 @@ class Slow(Duel):
         return super().step(actions)
 
 
+class Tardy(Duel):
+    """The first one of all takes its time for its first episode."""
+
+    def __init__(self, marker):
+        super().__init__()
+        self.marker = marker
+
+    def reset(self, seed=None, options=None):
+        try:
+            os.mkdir(self.marker)
+        except FileExistsError:
+            pass
+        else:
+            time.sleep(2.0)
+        return super().reset(seed, options)
+
+
+class Sick(Duel):
+    """Pays what is no number once a file is there."""
+
+    def __init__(self, marker, what="nan"):
+        super().__init__()
+        self.marker, self.what = marker, what
+
+    def step(self, actions):
+        result = super().step(actions)
+        if os.path.exists(self.marker):
+            if self.what == "raise":
+                raise FloatingPointError("the lever broke")
+            result[1]["left"] = result[1]["right"] = float(self.what)
+        return result
+
+
 class Forking(Duel):
     """Leaves a child process behind for some seconds, which holds on to all that its parent had open."""
 
@@ -288,3 +324,13 @@ class Scored(Duel):
                 infos[agent]["true_objective"] = self.won[agent] * self.weight
         paid = {agent: reward * self.bonus for agent, reward in rewards.items()}
         return seen, paid, terminated, truncated, infos
+
+
+def chosen_wrongly(agent, env, episode, rng):
+    """A policy that nobody has."""
+    return 7
+
+
+def chosen_in_turn(agent, env, episode, rng):
+    """One of two policies."""
+    return (env + episode) % 2

@@ -19,19 +19,17 @@ from macurr.training import Listener, TrainConfig, channel, children, collector_
 from macurr.training.batch import BatchPlan
 from macurr.training.collector import Collector
 from macurr.training.collector_process import CollectorProcess
-from macurr.training.envs import EnvSource
 from macurr.training.learner import LearnerReport
 from macurr.training.loops import AsynchronousLoop
 from macurr.training.rundir import read_csv
 from macurr.training.trainer import Trainer
 from tests.support.apart import gathered, parts
-from tests.support.collecting import constant, source
+from tests.support.collecting import HERE, constant, source
 from tests.support.processes import alive, children_of, descendants_of, wait_for
-from tests.support.training import Duel
+from tests.support.training import chosen_in_turn
 
 pytestmark = pytest.mark.timeout(120)
 
-HERE = f"{__name__}:"
 ARRAYS = (
     "observations",
     "masks",
@@ -260,22 +258,8 @@ def test_it_is_no_further_ahead_than_a_rollout_of_each_group(tmp_path):
             collector.paused = False
 
 
-class Tardy(Duel):
-    """The first one of all takes its time for its first episode."""
-
-    def __init__(self, marker):
-        super().__init__()
-        self.marker = marker
-
-    def reset(self, seed=None, options=None):
-        if not os.path.exists(self.marker):
-            os.mkdir(self.marker)
-            time.sleep(2.0)
-        return super().reset(seed, options)
-
-
 def test_what_some_finish_before_others_begin_is_not_lost(tmp_path):
-    env = EnvSource(HERE + "Tardy", {"marker": str(tmp_path / "marker")})
+    env = source("Tardy", marker=str(tmp_path / "marker"))
     synced, own = made(tmp_path, env, steps=5, workers=2, envs=1)
     with synced, own.apart() as collector:
         first = collector.pump()
@@ -401,15 +385,11 @@ def error_of(folder, how, kind, **options):
     return str(error.value)
 
 
-def wrong(agent, env, episode, rng):
-    return 7
-
-
 @pytest.mark.parametrize(
     ("kind", "words", "options"),
     [
         (ConfigError, "the lever broke", {"name": "Failing"}),
-        (ConfigError, "mapping='.*' gave 7", {"num_policies": 2, "mapping": HERE + "wrong"}),
+        (ConfigError, "mapping='.*' gave 7", {"num_policies": 2, "mapping": HERE + "chosen_wrongly"}),
         (PoolError, "snapshot", {"snapshots": 0}),
     ],
 )
@@ -545,16 +525,12 @@ def used(monkeypatch, kind):
     return found
 
 
-def choose(agent, env, episode, rng):
-    return (env + episode) % 2
-
-
 def test_a_run_with_policies_that_are_compared_is_interrupted_and_goes_on(tmp_path, monkeypatch):
     processes, threads = used(monkeypatch, CollectorProcess), used(monkeypatch, Collector)
     config = settings(
         tmp_path,
         num_policies=2,
-        mapping=HERE + "choose",
+        mapping=HERE + "chosen_in_turn",
         pbt=True,
         pbt_period=40,
         pbt_start=40,
@@ -620,7 +596,7 @@ class _Made(Exception):
     ],
 )
 def test_who_collects_where(tmp_path, monkeypatch, changes, wanted):
-    monkeypatch.setattr(sys.modules["__main__"], "choose", choose, raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "choose", chosen_in_turn, raising=False)
     seen = []
 
     def look(config, collector, *_):

@@ -16,27 +16,8 @@ from macurr.training.ppo import PPO
 from macurr.training.rundir import read_csv
 from macurr.training.trainer import Trainer
 from tests.support.processes import children_of
-from tests.support.training import Duel
 
 pytestmark = pytest.mark.timeout(120)
-
-HERE = f"{__name__}:"
-
-
-class Sick(Duel):
-    """Pays what is no number once a file is there."""
-
-    def __init__(self, marker, what="nan"):
-        super().__init__()
-        self.marker, self.what = marker, what
-
-    def step(self, actions):
-        result = super().step(actions)
-        if os.path.exists(self.marker):
-            if self.what == "raise":
-                raise FloatingPointError("the lever broke")
-            result[1]["left"] = result[1]["right"] = float(self.what)
-        return result
 
 
 def settings(folder, **changes):
@@ -90,7 +71,7 @@ def test_an_environment_that_breaks_ends_the_run_with_all_that_was_reached(
     marker = tmp_path / "marker"
     config = settings(
         tmp_path,
-        env=HERE + "Sick",
+        env="tests.support.training:Sick",
         env_args={"marker": str(marker), "what": what},
         steps=100_000,
         **MODES[mode],

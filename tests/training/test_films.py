@@ -160,7 +160,7 @@ def test_one_picture_does_not_move():
 
 
 def test_a_film_that_cannot_be_packed_shrinks():
-    noise = np.random.default_rng(0).integers(0, 256, (10, 400, 400, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (5, 400, 400, 3), np.uint8)
     film = Film.of(list(noise), fps=8.0, steps=9, stride=1)
     assert len(film.moving) < 1_000_000
     assert 90 <= film.width < 400
