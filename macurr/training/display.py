@@ -196,6 +196,8 @@ class LiveDisplay(Listener):
     def evaluating(self, done: int, total: int) -> None:
         if self._games is None:
             self._games = self._add("evaluate", float(total))
+            if self._training is not None:  # it is over, also where time ended it before its steps were done
+                self._bar.update(self._training, completed=1.0)
         self._bar.update(self._games, completed=done, count=f"{done:,} of {total:,} games")
 
     def _add(self, name: str, total: float) -> Any:

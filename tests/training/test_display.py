@@ -82,7 +82,19 @@ def test_the_evaluation_has_a_bar_of_its_own():
     with LiveDisplay(Console(file=out, force_terminal=True, width=160)) as display:
         display.updated(STATUS)
         display.evaluating(1, 2)
-    assert all(text in out.getvalue() for text in ("25%", "50%", "1 of 2 games"))
+    assert all(text in out.getvalue() for text in ("50%", "1 of 2 games"))
+
+
+def test_the_training_is_over_when_the_evaluation_begins():
+    # Minutes may end a run before its steps are done: its bar does not go on counting them.
+    out = io.StringIO()
+    with LiveDisplay(Console(file=out, force_terminal=True, width=160)) as display:
+        display.updated(STATUS)
+        display.evaluating(1, 2)
+    last = [line for line in out.getvalue().splitlines() if "train" in line][-1]
+    assert "100%" in last
+    assert "25%" not in last
+    assert "\u2713" in last
 
 
 @pytest.mark.parametrize(
