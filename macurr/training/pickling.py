@@ -1,7 +1,8 @@
 """Environments as bytes, in the middle of whatever they do. Imported by workers: no torch.
 
 Environments are meant to be pickled before they are used: many forget all that has happened since they were made
-(Gymnasium's `EzPickle`), and what draws with pygame cannot be pickled at all. Here all that an object holds is kept.
+(Gymnasium's `EzPickle`), and what draws with pygame cannot be pickled at all. Here all that an object holds is kept, or
+it is refused.
 What an environment keeps elsewhere, such as the state of a global random generator, is not.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
+import sys
 import zlib
 from collections.abc import Callable
 from importlib import import_module
@@ -53,6 +55,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped
             return copyreg.__newobj__, (kind,), dict(obj.__dict__), None, None, _fill  # type: ignore[attr-defined]
         if kind.__module__.partition(".")[0] == "pygame" and kind.__name__ in _PYGAME:
             return _PYGAME[kind.__name__](obj)
+        space = getattr(sys.modules.get("pymunk"), "Space", None)
+        if space is not None and isinstance(obj, space):
+            # Its own way forgets the impulses at contacts, from which the next step goes on: pistonball's ball would
+            # take another course.
+            raise pickle.PicklingError("A space of pymunk cannot be pickled with all that it holds.")
         return super().reducer_override(obj)
 
 

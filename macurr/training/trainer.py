@@ -273,8 +273,9 @@ class Trainer:
         if self._exact and collector["envs"] is None and not self._warned:
             self._warned = True
             _logger.warning(
-                "The environments %s cannot be saved in mid-episode: they cannot be pickled. If this run is "
-                "interrupted and resumed, it begins new episodes, and is not to the last bit what it would have been.",
+                "The environments %s cannot be saved in mid-episode: they cannot be pickled, or not with all that they "
+                "hold. If this run is interrupted and resumed, it begins new episodes, and is not to the last bit what "
+                "it would have been.",
                 self.config.env,
             )
         return {

@@ -1,6 +1,8 @@
 """Objects as bytes that keep all they hold, also where their own way of pickling forgets or refuses."""
 
 import pickle
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pygame
@@ -42,6 +44,20 @@ def test_what_would_forget_remembers():
 
 def test_what_says_itself_what_it_keeps_is_believed():
     assert loads(dumps(Choosy(2))).count == 200
+
+
+def test_what_would_forget_its_contacts_is_refused(monkeypatch):
+    class Space:
+        """As pymunk's: willing to be pickled."""
+
+    class World(Space):
+        """One of somebody's own."""
+
+    assert type(loads(dumps(World()))).__name__ == "World"
+    monkeypatch.setitem(sys.modules, "pymunk", SimpleNamespace(Space=Space))
+    for thing in (Space(), {"inside": [World()]}):
+        with pytest.raises(pickle.PicklingError, match="pymunk cannot be pickled with all"):
+            dumps(thing)
 
 
 def test_a_game_goes_on():
