@@ -437,12 +437,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     out, names, seeds = args.out, args.env, range(args.first_seed, args.first_seed + args.seeds)
-    scale = Scale(steps=args.steps)
+    scale, workers = Scale(steps=args.steps), args.workers
     if args.smoke:
         out, names, seeds, scale = Path(tempfile.mkdtemp()), ["tag"], range(1), Scale(256, 3, 4, (8,))
+        workers = 1  # to start another costs more than all runs
     try:
         if not args.report:
-            run_all(out, names, seeds, scale, args.workers)
+            run_all(out, names, seeds, scale, workers)
         lines = read(out / "results.jsonl")
         for name in names:
             print(f"\n{GAMES[name].title}\n\n{table(lines, name)}")

@@ -394,7 +394,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.smoke:
-        run_all(options.out, ["rps"], 2, 0.01, 2, 2)
+        run_all(options.out, ["rps"], 2, 0.01, 2, 1)
     elif not options.report:
         run_all(options.out, options.games, options.seeds, 1.0, options.levels, options.workers)
     lines = read(options.out / "results.jsonl")
