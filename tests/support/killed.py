@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 
 from macurr.training import TrainConfig, resume, train
 from macurr.training.rundir import RunDir
@@ -16,7 +18,15 @@ def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def not_without(parent):
+    """A test that was itself killed leaves no run behind."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    die()
+
+
 def main():
+    threading.Thread(target=not_without, args=(os.getppid(),), daemon=True).start()
     action, folder, text = sys.argv[1:]
     if action == "unsaved":
         RunDir.save = die
