@@ -79,6 +79,7 @@ CASES = {
     "wait, LSTM": Case("games.spin", WAIT, 32_000, LSTM),
     "apple race": Case("macurr.envs.apple_race_v0", {}, 240_000, {}, costs=True),
 }
+SMOKE = Case("macurr.envs.apple_race_v0", {}, 6144, {"rollout": 16}, costs=True)
 WORKERS = 2
 WARM = 2
 """Updates that are not counted: processes start, caches are cold."""
@@ -127,9 +128,9 @@ def connected(real: bool) -> Iterator[None]:
         engines.make_multiprocessing_curriculum = kept
 
 
-def free_rate(case: Case, steps: int) -> float:
+def free_rate(case: Case) -> float:
     """Env steps per second of processes that do nothing but step."""
-    each = steps // WORKERS
+    each = case.steps // 2 // WORKERS
     command = [sys.executable, "-c", FREE, json.dumps(sys.path), case.env, json.dumps(case.args), str(each)]
     workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -162,7 +163,7 @@ COSTS = {
 }
 
 
-def trained(case: Case, steps: int, mode: Mode, seed: int) -> Measured:
+def trained(case: Case, mode: Mode, seed: int) -> Measured:
     """A run of the trainer; seconds count from the end of the warm-up to the end of training."""
     before = cpu_seconds()
     with tempfile.TemporaryDirectory() as folder, connected(mode.curriculum):
@@ -171,7 +172,7 @@ def trained(case: Case, steps: int, mode: Mode, seed: int) -> Measured:
             env_args=case.args,
             curriculum="plr" if mode.curriculum else "dr",
             opponents=mode.opponents,
-            steps=steps,
+            steps=case.steps,
             workers=WORKERS,
             async_rl=mode.async_rl,
             decorrelate=0,
@@ -202,15 +203,14 @@ def cpu_seconds() -> float:
     return sum(used.ru_utime + used.ru_stime for used in each)
 
 
-def measure(name: str, repetitions: int, steps: int, modes: Mapping[str, Mode]) -> dict[str, list[Measured]]:
+def measure(case: Case, modes: Mapping[str, Mode], repetitions: int) -> dict[str, list[Measured]]:
     """Every mode and free stepping, one of each per repetition."""
-    case = CASES[name]
     measured: dict[str, list[Measured]] = {key: [] for key in ("free", *modes)}
     for repetition in range(repetitions):
-        measured["free"].append(Measured(free_rate(case, steps // 2)))
+        measured["free"].append(Measured(free_rate(case)))
         # To and fro: whatever drifts is for and against each side alike.
         for key in list(modes)[:: 1 if repetition % 2 == 0 else -1]:
-            measured[key].append(trained(case, steps, modes[key], repetition))
+            measured[key].append(trained(case, modes[key], repetition))
     return measured
 
 
@@ -260,16 +260,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args(arguments)
-    for name in ["apple race"] if options.smoke else options.cases:
+    if options.smoke:
+        some = ("sync", "async", "sync, levels replayed", "sync, levels drawn")
+        report("smoke", measure(SMOKE, {key: {**MODES, **COSTS}[key] for key in some}, 1))
+        return
+    for name in options.cases:
         case = CASES[name]
-        modes, repetitions, steps = (
-            {**MODES, **(COSTS if case.costs else {})},
-            options.repetitions,
-            case.steps,
-        )
-        if options.smoke:
-            modes, repetitions, steps = dict(list(modes.items())[:4]), 1, 8192 * 3
-        report(name, measure(name, repetitions, steps, modes))
+        modes = {**MODES, **COSTS} if case.costs else MODES
+        report(name, measure(case, modes, options.repetitions))
 
 
 if __name__ == "__main__":
