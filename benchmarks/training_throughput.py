@@ -5,7 +5,7 @@
 Free: as many processes as the trainer has workers each step one environment with random actions, and do nothing else.
 The trainer runs synchronously and asynchronously, with its default curriculum (level replay against a pool). What the
 curriculum costs is the difference between level replay and a stand-in that draws levels where the environment is and
-tells nobody anything, both against the latest snapshot: in env steps per second, and in CPU time. All are measured in
+tells nobody anything, both against the first snapshot: in env steps per second, and in CPU time. All are measured in
 turn, repeatedly; what is printed are medians of rates and of ratios within a repetition, so that a busy minute hits
 both sides of a ratio, with the lowest and the highest.
 
@@ -146,20 +146,23 @@ class Mode(NamedTuple):
     Attributes:
         async_rl: Whether it collects and trains at the same time.
         opponents: Who is played against.
+        snapshot_every: Updates between two snapshots. Where nobody chooses, the first one is played all the time.
         curriculum: Whether a curriculum chooses the levels, or nobody does.
     """
 
     async_rl: bool
     opponents: str = "pfsp"
+    snapshot_every: int = 5
     curriculum: bool = True
 
 
+NEVER = 1_000_000
 MODES = {"sync": Mode(False), "async": Mode(True)}
 COSTS = {
-    "sync, levels replayed": Mode(False, "self"),
-    "sync, levels drawn": Mode(False, "self", curriculum=False),
-    "async, levels replayed": Mode(True, "self"),
-    "async, levels drawn": Mode(True, "self", curriculum=False),
+    "sync, levels replayed": Mode(False, "self", NEVER),
+    "sync, levels drawn": Mode(False, "self", NEVER, curriculum=False),
+    "async, levels replayed": Mode(True, "self", NEVER),
+    "async, levels drawn": Mode(True, "self", NEVER, curriculum=False),
 }
 
 
@@ -172,6 +175,7 @@ def trained(case: Case, mode: Mode, seed: int) -> Measured:
             env_args=case.args,
             curriculum="plr" if mode.curriculum else "dr",
             opponents=mode.opponents,
+            snapshot_every=mode.snapshot_every,
             steps=case.steps,
             workers=WORKERS,
             async_rl=mode.async_rl,
