@@ -185,19 +185,17 @@ def _jobs(
     components: Any,
 ) -> list[Job]:
     each = config.envs_per_worker // config.num_splits
-    starts = range(0, config.num_envs, each)
-    if not config.pbt.pbt_env_args:
-        return [Job(source, tuple(seats[start : start + each]), width, components) for start in starts]
-    prefixes = prefixes_of(config.argument_groups)
+    prefixes = prefixes_of(config.argument_groups) if config.pbt.pbt_env_args else []
+    groups = [range(start, start + each) for start in range(0, config.num_envs, each)]
     return [
         Job(
             source,
-            tuple(seats[start : start + each]),
+            tuple(seats[env] for env in group),
             width,
             components,
-            tuned=tuple(prefixes[env % len(prefixes)] for env in range(start, start + each)),
+            tuned=tuple(prefixes[env % len(prefixes)] for env in group) if prefixes else None,
         )
-        for start in starts
+        for group in groups
     ]
 
 

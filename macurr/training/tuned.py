@@ -72,16 +72,12 @@ class TunedArguments(CurriculumWrapper):
 
     def __init__(self, curriculum: Curriculum, arguments: Mapping[str, float], groups: int = 1) -> None:
         super().__init__(curriculum)
-        self._ranges = {
-            f"{prefix}{name}": argument_range(value)
-            for prefix in prefixes_of(groups)
-            for name, value in arguments.items()
-        }
         self._values = {
             f"{prefix}{name}": float(value)
             for prefix in prefixes_of(groups)
             for name, value in arguments.items()
         }
+        self._ranges = {name: argument_range(value) for name, value in self._values.items()}
         self._groups = groups
 
     @override
