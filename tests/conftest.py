@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"
 os.environ["SDL_VIDEODRIVER"] = "dummy"
+
+# Bytecode is kept even where the environment says otherwise: the tests start hundreds of processes, and what one has
+# compiled no other needs to compile again.
+sys.dont_write_bytecode = False
 
 # Some tests interrupt programs. A shell that starts the tests in the background has SIGINT ignored, which every process
 # would inherit.
