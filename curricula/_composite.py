@@ -43,6 +43,12 @@ class Composite(OptionsOfParts, Curriculum):
         self._origins = Origins(task_space)
         self._last_drawn = 0
 
+    @override
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({list(self.parts)!r})" if hasattr(self, "parts") else super().__repr__()
+        )
+
     @abstractmethod
     def _receivers(self, task: Any, source: int | None) -> Sequence[int]:
         """Which parts learn from a task that part `source` drew, or nobody known."""

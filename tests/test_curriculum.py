@@ -14,9 +14,10 @@ from macurr import (
     TaskError,
     UsageError,
 )
-from macurr.curricula import DomainRandomization
+from macurr.curricula import DomainRandomization, Mixture
 from macurr.testing import CurriculumTests, TraceCurriculum, random_episode
 from macurr.testing.nested import same
+from macurr.wrappers import DualCurriculumWrapper
 
 SPEC = EnvSpec(("a", "b"), ("a",))
 
@@ -243,3 +244,18 @@ class _Stepper(DomainRandomization):
 class TestCurriculumWrapper(CurriculumTests):
     def make(self, seed):
         return CurriculumWrapper(DomainRandomization(DiscreteTaskSpace(6), seed=seed, record_stats=True))
+
+
+def test_a_curriculum_says_what_it_is_and_what_it_is_made_of():
+    space = DiscreteTaskSpace(7)
+    levels, others = DomainRandomization(space), DomainRandomization(DiscreteTaskSpace(["easy", "hard"]))
+    assert repr(levels) == "DomainRandomization(DiscreteTaskSpace(7))"
+    assert repr(CurriculumWrapper(levels)) == f"CurriculumWrapper({levels!r})"
+    assert repr(Mixture([levels, DomainRandomization(space)])) == f"Mixture([{levels!r}, {levels!r}])"
+    assert (
+        repr(DualCurriculumWrapper(levels, others))
+        == f"DualCurriculumWrapper(agent={others!r}, env={levels!r})"
+    )
+    # An error message may show one whose constructor never came to its end.
+    for kind in (Cycle, CurriculumWrapper, Mixture, DualCurriculumWrapper):
+        assert repr(kind.__new__(kind)) == f"{kind.__name__}(...)"

@@ -36,6 +36,13 @@ class CompositeCurriculum(OptionsOfParts, Curriculum):
         self._parts = dict(parts)
 
     @override
+    def __repr__(self) -> str:
+        if not hasattr(self, "_parts"):
+            return super().__repr__()
+        parts = ", ".join(f"{name}={part!r}" for name, part in self._parts.items())
+        return f"{type(self).__name__}({parts})"
+
+    @override
     def _option_parts(self) -> Mapping[str, Curriculum]:
         return self._parts
 

@@ -73,6 +73,11 @@ class Curriculum(Changeable, Registering, ABC):
         self._env_ids = set()
         self._any_env = False
 
+    def __repr__(self) -> str:
+        # Error messages show curricula, also those whose constructor has not come this far.
+        space = repr(self.task_space) if hasattr(self, "task_space") else "..."
+        return f"{type(self).__name__}({space})"
+
     # What to send
 
     @property

@@ -40,6 +40,14 @@ class CurriculumWrapper(Curriculum):
         self.single_agent = curriculum.single_agent
 
     @override
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.curriculum!r})"
+            if hasattr(self, "curriculum")
+            else super().__repr__()
+        )
+
+    @override
     @property
     def requires_step_updates(self) -> bool:
         return self.curriculum.requires_step_updates

@@ -154,6 +154,9 @@ class Payoffs:
     def __len__(self) -> int:
         return len(self._slots)
 
+    def __repr__(self) -> str:
+        return f"Payoffs(decay={self.decay}, window={self.window}; {len(self)} players)"
+
     def counts(self, row: PlayerKey, column: PlayerKey) -> Counts:
         """Wins, draws and losses of `row` against `column`."""
         return Counts(*map(float, self._columns(row, [column])[:, 0]))

@@ -285,3 +285,9 @@ def test_the_state_is_plain_and_independent():
     copy = Payoffs(window=3)
     copy.load_state_dict(plain)
     assert copy.counts("learner", ("red", 2)) == Counts(1, 0, 0)
+
+
+def test_payoffs_say_how_they_count_and_whom():
+    payoffs = Payoffs(decay=0.5, window=3)
+    payoffs.record("learner", 1, +1)
+    assert repr(payoffs) == "Payoffs(decay=0.5, window=3; 2 players)"
