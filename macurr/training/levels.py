@@ -1,4 +1,4 @@
-"""What the learner can say of the levels it played: a score for each finished episode, and a history of all."""
+"""What the learner can say of the levels it played: a score for each finished episode."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from macurr.errors import ConfigError, StateError
+from macurr.errors import ConfigError
 from macurr.training.rollout import Episode, Rollout
 
-__all__ = ["LEARNABILITY", "SCORES", "LevelHistory", "LevelScores", "expected_learnability"]
+__all__ = ["LEARNABILITY", "SCORES", "LevelScores", "expected_learnability"]
 
 Floats = NDArray[np.float64]
 
@@ -34,9 +34,6 @@ _MEMORY = 0.9
 
 _ANY = -1
 """Stands for the opponent where a level is the same against all."""
-
-_MOST_NUMBERS = 2_000_000
-"""Numbers that a history may hold."""
 
 
 class LevelScores:
@@ -214,70 +211,3 @@ def expected_learnability(wins: float, others: float) -> float:
     """
     a, b = 1.0 + wins, 1.0 + others
     return a * b / ((a + b) * (a + b + 1.0))
-
-
-class LevelHistory:
-    """How often each level was played and what it scored last, over the run: what a report draws.
-
-    Args:
-        levels: Number of levels.
-        slots: Most points in time that are kept; past them every other one is dropped. Fewer for many levels.
-    """
-
-    def __init__(self, levels: int, slots: int = 64) -> None:
-        self.plays = np.zeros(levels, np.int64)
-        self.scores = np.full(levels, np.nan)
-        self._slots = max(2, min(slots, _MOST_NUMBERS // levels))
-        self._every, self._marks = 1, 0
-        self.steps: list[int] = []
-        self.past_plays: list[NDArray[np.int64]] = []
-        self.past_scores: list[Floats] = []
-
-    @property
-    def seen(self) -> int:
-        """Levels played so far."""
-        return int((self.plays > 0).sum())
-
-    def add(self, level: int, score: float) -> None:
-        """Note one finished episode."""
-        self.plays[level] += 1
-        self.scores[level] = score
-
-    def mark(self, step: int) -> None:
-        """Keep the present as a point in time."""
-        self._marks += 1
-        if (self._marks - 1) % self._every:
-            return
-        self.steps.append(step)
-        self.past_plays.append(self.plays.copy())
-        self.past_scores.append(self.scores.copy())
-        if len(self.steps) > self._slots:
-            self._every *= 2
-            for kept in (self.steps, self.past_plays, self.past_scores):
-                del kept[1::2]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything."""
-        shape = (len(self.steps), len(self.plays))
-        return {
-            "plays": self.plays.copy(),
-            "scores": self.scores.copy(),
-            "every": self._every,
-            "marks": self._marks,
-            "steps": np.array(self.steps, np.int64),
-            "past_plays": np.array(self.past_plays, np.int64).reshape(shape),
-            "past_scores": np.array(self.past_scores, np.float64).reshape(shape),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`.
-
-        Raises:
-            StateError: it is of another number of levels.
-        """
-        if len(state["plays"]) != len(self.plays):
-            raise StateError(f"The state is of {len(state['plays'])} levels; there are {len(self.plays)}.")
-        self.plays, self.scores = state["plays"].copy(), state["scores"].copy()
-        self._every, self._marks = int(state["every"]), int(state["marks"])
-        self.steps = state["steps"].tolist()
-        self.past_plays, self.past_scores = list(state["past_plays"]), list(state["past_scores"])

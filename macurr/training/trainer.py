@@ -17,9 +17,10 @@ from macurr.training.checkpoints import Checkpoints, settle_pool
 from macurr.training.config import TrainConfig
 from macurr.training.envs import EnvSource
 from macurr.training.evaluation import evaluate
+from macurr.training.history import PlayHistory
 from macurr.training.layout import Layout
 from macurr.training.learner import LearnerReport
-from macurr.training.levels import LevelHistory, LevelScores
+from macurr.training.levels import LevelScores
 from macurr.training.logs import RunLogs, open_logs
 from macurr.training.loops import Loop, make_loop
 from macurr.training.population_hook import make_population
@@ -64,7 +65,7 @@ class Trainer:
         self.plan = batch_plan(config, [len(own) for own in seats])
         self.learner, self._mapping, self._acting = make_players(config, self.layout)
         self._scores = LevelScores(config.tasks.score, per_opponent=config.curriculum == "joint")
-        self.history = LevelHistory(config.tasks.levels)
+        self.history = PlayHistory(config.tasks.levels)
         self.pool = AgentPool(run.snapshots, config.tasks.capacity, keep="spread")
         contested = any(len(own) < len(self.layout.agents) for own in seats)
         self.records = Records(config.policies.num_policies, contested)
@@ -218,7 +219,7 @@ class Trainer:
         """Tell the curriculum what the learner thinks of the levels that were finished; the scores."""
         scored, versions = self._scores.read_all(report.rollouts, report.estimates, report.counted)
         for episode, score in scored:
-            self.history.add(episode.level, score)
+            self.history.add(episode.level, score, episode.opponent)
         message = score_message(self.config, scored, versions)
         if message is not None:
             synced.update_on_demand(message)
@@ -245,6 +246,9 @@ class Trainer:
                 **more,
             )
             self._scores.keep(self.pool.ids)
+        # Also of one that a killed run had taken after its checkpoint, and that is found again.
+        latest = self.pool.latest
+        self.history.meet(latest, int(self.pool.metadata(latest)["steps"]))
 
     def _progress(self) -> float:
         return self.records.progress(self.config)

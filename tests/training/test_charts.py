@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macurr.training.reporting.charts import Line, Mark, fan, histogram, lines, stack
-from macurr.training.reporting.marks import Point, level_map, matrix, means, ratings, scores
+from macurr.training.reporting.charts import Line, Mark, fan, histogram, lines, percents, stack
+from macurr.training.reporting.maps import Band, play_map
+from macurr.training.reporting.marks import Point, matrix, means, ratings, scores
 from macurr.training.reporting.series import bounds, ends, smooth, thin
 from macurr.training.reporting.sparks import spark
 from macurr.training.reporting.svg import Canvas, axis, element, ticks_of
@@ -135,7 +136,7 @@ def every_chart():
         means("A", "b", [Point("x", -7, -9, -6)], "policy"),
         ratings("A", "b", [Point("x", 1400, 1300, 1500, 0), Point("y", 1600, 1500, 1700, 300)], 300),
         matrix("A", "b", ["x", "y"], np.array([[np.nan, 0.25], [0.75, np.nan]])),
-        level_map("A", "b", [5, 3], STEPS, np.array([[1, 0, 4], [0, 0, 0]])),
+        play_map("A", "b", [Band("levels", ("5", "3"), np.array([[1, 0, 4], [0, 0, 0]]), str)], STEPS),
     ]
 
 
@@ -150,6 +151,119 @@ def test_every_chart_is_well_formed_and_says_what_it_shows(number):
     assert box[2] > 0
     assert box[3] > 0
     assert "nan" not in chart.svg
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_a_phone_needs_no_scrolling(number):
+    chart = every_chart()[number]
+    if chart.reading:  # curves are drawn once, and their labels grow
+        assert chart.small == ""
+        return
+    root = ElementTree.fromstring(chart.small)
+    assert float(root.attrib["viewBox"].split()[2]) <= 340
+    assert root.attrib["aria-label"] == ElementTree.fromstring(chart.svg).attrib["aria-label"]
+
+
+def labels(svg, kind):
+    return [
+        text.text for text in ElementTree.fromstring(svg).iter("text") if kind in text.get("class").split()
+    ]
+
+
+def test_names_that_would_touch_are_left_out_where_there_is_no_room():
+    points = [Point(f"{i}00k", 0.6, 0.5, 0.7) for i in range(12)]
+    chart = scores("A", "", points, "opponent")
+    wide, slim = (
+        [said for said in labels(svg, "middle") if said.endswith("k")] for svg in (chart.svg, chart.small)
+    )
+    assert wide == [point.name for point in points]
+    assert slim == [point.name for point in points[::2]]
+    assert len(labels(chart.svg, "mark")) == 12
+    assert labels(chart.small, "mark") == []  # the axis tells
+
+
+@pytest.mark.parametrize(
+    ("players", "shown", "numbers"), [(3, 3, 6), (13, 13, 156), (30, 15, 0), (60, 15, 0)]
+)
+def test_a_large_matrix_drops_what_does_not_fit(players, shown, numbers):
+    names = [f"{i}0k" for i in range(10, 10 + players)]
+    values = np.full((players, players), 0.5)
+    np.fill_diagonal(values, np.nan)
+    svg = matrix("A", "", names, values).svg
+    above = [said for said in labels(svg, "tick") if said in names]
+    beside = players if players < 40 else players // 2
+    assert len(above) == beside + shown
+    assert len(labels(svg, "mark")) == numbers
+
+
+def test_one_update_is_seen():
+    step = np.array([8192.0])
+    curve = lines("Return", "", step, [Line("return", np.array([2.0]), "blue")])
+    [*dots] = ElementTree.fromstring(curve.svg).iter("circle")
+    assert dots
+    assert labels(curve.svg, "middle")[0] == "0"  # from the beginning of the run
+    parts = stack(
+        "Outcomes", "", step, [Line("won", np.array([0.25]), "win"), Line("lost", np.array([0.75]), "loss")]
+    )
+    areas = [
+        [float(point.split(",")[0]) for point in area.get("points").split()]
+        for area in ElementTree.fromstring(parts.svg).iter("polygon")
+    ]
+    assert len(areas) == 2
+    assert all(max(xs) - min(xs) > 400 for xs in areas)
+
+
+def test_a_number_between_two_gaps_is_a_dot():
+    chart = lines("A", "", STEPS, [Line("a", np.array([np.nan, 2.0, np.nan]), "blue")], averaged=False)
+    [dot] = ElementTree.fromstring(chart.svg).iter("circle")
+    assert dot.get("fill") == "var(--blue)"
+
+
+def test_a_map_tells_who_was_played_when():
+    opponents = Band(
+        "opponents",
+        ("0", "10k"),
+        np.array([[4, 1, 0], [0, 3, 2]]),
+        lambda name: f"the snapshot of {name} steps",
+        np.array([4, 4, 8]),
+    )
+    levels = Band("levels", ("7",), np.array([[0, 2, 1]]), lambda name: f"level {name}")
+    root = ElementTree.fromstring(play_map("When", "", [opponents, levels], STEPS).svg)
+    cells = {
+        cell.find("title").text: float(cell.get("fill-opacity")) for cell in root.iter("rect") if len(cell)
+    }
+    assert list(cells) == [
+        "the snapshot of 0 steps: 4 episodes, 0 to 100 steps",
+        "the snapshot of 0 steps: 1 episodes, 100 to 200 steps",
+        "the snapshot of 10k steps: 3 episodes, 100 to 200 steps",
+        "the snapshot of 10k steps: 2 episodes, 200 to 300 steps",
+        "level 7: 2 episodes, 100 to 200 steps",
+        "level 7: 1 episodes, 200 to 300 steps",
+    ]
+    # Shares of all episodes: 1, 1/4, 3/4 and 1/4; and episodes of the most.
+    assert list(cells.values()) == pytest.approx(
+        [1.0, 0.25**0.6, 0.75**0.6, 0.25**0.6, 1.0, 0.5**0.6], abs=0.006
+    )
+
+
+def test_a_phone_gets_the_most_played_rows_in_fewer_columns():
+    plays = np.arange(1, 21)[:, None] * np.ones((1, 60), np.int64)
+    band = Band("levels", tuple(f"l{i}" for i in range(20)), plays, str, np.full(60, 210))
+    chart = play_map("When", "", [band], np.arange(1.0, 61.0) * 100)
+    root = ElementTree.fromstring(chart.small)
+    cells = [cell.find("title").text for cell in root.iter("rect") if len(cell)]
+    assert len(cells) == 16 * 24
+    assert sum(int(said.split()[1]) for said in cells) == 60 * sum(range(5, 21))
+    assert [said for said in labels(chart.small, "end") if said.startswith("l")] == [
+        f"l{i}" for i in range(4, 20)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.05, "5"), (0.025, "2.5"), (0.07, "7"), (0.5, "50"), (0.0, "0")]
+)
+def test_percentages_have_no_digits_that_say_nothing(share, said):
+    assert percents(share) == f"{said}\N{NO-BREAK SPACE}%"
 
 
 def test_a_curve_can_be_read_off():

@@ -3,7 +3,8 @@ import pytest
 from scipy import stats
 
 from macurr.errors import ConfigError, StateError
-from macurr.training.levels import LevelHistory, LevelScores, expected_learnability
+from macurr.training.history import PlayHistory
+from macurr.training.levels import LevelScores, expected_learnability
 from macurr.training.rollout import Episode, Rollout
 
 
@@ -187,9 +188,10 @@ def test_an_unknown_strategy_is_refused():
 
 
 def test_history_thins_itself_and_survives():
-    history = LevelHistory(3, slots=4)
+    history = PlayHistory(3, slots=4)
     for step in range(1, 21):
-        history.add(step % 2, score=float(step))
+        history.add(step % 2, score=float(step), opponent=step // 8 if step % 4 else -1)
+        history.meet(step // 8, step // 8 * 8)
         history.mark(step)
     assert history.seen == 2
     assert len(history.steps) <= 4
@@ -197,13 +199,17 @@ def test_history_thins_itself_and_survives():
     assert len(set(gaps.tolist())) == 1, "points stay evenly spaced"
     at = history.steps[-1]
     assert history.past_plays[-1].tolist() == [at // 2, (at + 1) // 2, 0]
-    again = LevelHistory(3, slots=4)
-    again.load_state_dict(history.state_dict())
+    state = history.state_dict()
+    assert (state["opponents"].tolist(), state["taken"].tolist()) == ([0, 1, 2], [0, 8, 16])
+    assert state["past_opponents"][-1].tolist() == [6, 6, 3], "episodes without an opponent are left out"
+    assert state["past_opponents"][0].tolist() == [1, 0, 0]
+    again = PlayHistory(3, slots=4)
+    again.load_state_dict(state)
     for kept in (history, again):
-        kept.add(2, 1.0)
+        kept.add(2, 1.0, opponent=2)
         kept.mark(21)
         kept.mark(22)
     for name, value in history.state_dict().items():
         assert np.array_equal(value, again.state_dict()[name], equal_nan=name.endswith("scores")), name
     with pytest.raises(StateError, match="3 levels"):
-        LevelHistory(2).load_state_dict(history.state_dict())
+        PlayHistory(2).load_state_dict(history.state_dict())

@@ -418,6 +418,46 @@ def test_an_evaluation_of_a_run_that_went_on_is_marked(race, tmp_path):
     assert read_record(race).evaluated
 
 
+def test_opponents_and_levels_are_in_one_picture(race):
+    page, record = Page(race / "report.html"), read_record(race)
+    assert "Which opponents and levels when" in page.said
+    history = record.history
+    assert history.met[-1].sum() == history.total.sum(), "each episode has an opponent"
+    assert history.taken.tolist() == [record.steps_of(int(i)) for i in history.opponents]
+    for snapshot, games in zip(history.opponents, np.diff(history.met, axis=0, prepend=0).T, strict=True):
+        told = f"the snapshot of {record.steps_of(int(snapshot))} steps: "
+        episodes = [int(said.split(": ")[1].split()[0]) for said in page.words if said.startswith(told)]
+        # Once for the page, once for phones, which show as few stretches as they are.
+        assert episodes == 2 * games[games > 0].tolist()
+
+
+def test_the_matrix_ranks_nobody_where_it_tells_nobody_apart(race, tmp_path):
+    shutil.copytree(race, tmp_path / "run")
+    record = read_record(tmp_path / "run")
+    n = len(record.evaluation.snapshots)
+    even = tuple(tuple(None if i == j else 0.5 for j in range(n)) for i in range(n))
+    clear = tuple(tuple(None if i == j else float(i > j) for j in range(n)) for i in range(n))
+    for matrix, said in ((even, "tell no two of them apart"), (clear, "one number ranks them fairly")):
+        evaluation = dataclasses.replace(record.evaluation, matrix=matrix, matrix_seeds=50)
+        (tmp_path / "run" / "evaluation.json").write_text(evaluation.to_json())
+        assert said in rivals_section(read_record(tmp_path / "run")).lead
+
+
+def test_a_run_of_one_update_is_drawn(stopped):
+    for table in ("metrics.csv", "timing.csv"):
+        file = stopped / table
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:2]))
+    (stopped / "checkpoint.state").unlink()
+    page = Page(write_report(stopped, films=False))
+    drawn = [name for name in ("polyline", "polygon", "circle") for _ in page.all(name)]
+    assert drawn.count("polygon") >= 3, "the shares of the only update"
+    assert drawn.count("circle") >= 4, "its numbers"
+    found = re.findall(r"<data[^>]*>120</data><span>([^<]*)</span><small>([^<]*)<", page.text)
+    assert found == [("environment steps", "1 update")]
+    assert "120" in page.words, "the axis ends with the update"
+    assert not [word for word in page.words if re.fullmatch(r"1[0-9]{2}\.[0-9]", word)]
+
+
 def test_a_damaged_evaluation_is_told(race, tmp_path):
     shutil.copytree(race, tmp_path / "run")
     (tmp_path / "run" / "evaluation.json").write_text("{")

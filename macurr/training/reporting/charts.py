@@ -16,6 +16,7 @@ from macurr.training.reporting.words import MISSING, number, percent, short_step
 
 __all__ = [
     "SERIES",
+    "SLIM",
     "Chart",
     "Line",
     "Mark",
@@ -24,12 +25,16 @@ __all__ = [
     "histogram",
     "lines",
     "percents",
+    "run_axis",
     "stack",
     "steps_axis",
 ]
 
 SERIES = ("blue", "gold", "win", "loss", "violet", "moss", "rose", "steel")
 """Colours of curves that mean nothing by themselves, in the order in which they are given out."""
+
+SLIM = 340.0
+"""Units of the view box of a chart that is drawn for a phone."""
 
 Words = Callable[[float], str]
 """How to write a number."""
@@ -46,6 +51,7 @@ class Chart:
         keys: (colour, name) of what it shows, for the legend; empty where the picture says it.
         reading: What a pointer can read off it, as JSON; "" for nothing.
         size: Its part of the page's width: "third", "half" or "whole".
+        small: The picture for a phone, as markup; "" where the picture itself fits one.
     """
 
     title: str
@@ -54,6 +60,7 @@ class Chart:
     keys: tuple[tuple[str, str], ...] = ()
     reading: str = ""
     size: str = "half"
+    small: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,15 @@ def steps_axis(low: float, high: float, most: int = 7) -> Axis:
     return axis(low, high, short_steps, most=most, title="environment steps")
 
 
+def run_axis(steps: Floats, most: int = 7) -> Axis:
+    """The axis of a curve: from its first step to its last; from the run's beginning where there is one alone."""
+    return steps_axis(float(steps[0]) if len(steps) > 1 else 0.0, float(steps[-1]), most)
+
+
 def percents(value: float) -> str:
     """A share as a percentage, with as many digits as it needs."""
-    return percent(value, 0 if abs(value) >= 0.1 or value == 0 else 1)
+    small = abs(value) < 0.1 and abs(100 * value - round(100 * value)) >= 0.05
+    return percent(value, 1 if small else 0)
 
 
 def lines(
@@ -132,7 +145,7 @@ def lines(
     drawn = thin({str(i): curve.values for i, curve in enumerate(curves)})
     averages = thin({str(i): smooth(curve.values) for i, curve in enumerate(curves)}) if averaged else drawn
     low, high = span or bounds(*(drawn if len(curves) == 1 else averages).values(), floor=floor)
-    canvas = Canvas(steps_axis(float(x[0]), float(x[-1]), 6 if narrow else 7), axis(low, high, words))
+    canvas = Canvas(run_axis(x, 6 if narrow else 7), axis(low, high, words))
     if narrow:
         canvas.width, canvas.height = 410, 240
     canvas.grid()
@@ -175,10 +188,13 @@ def stack(
     level = thin({part.name: smooth(part.values) for part in parts})
     sums = np.cumsum([np.nan_to_num(level[part.name]) for part in parts], axis=0)
     high = top if top is not None else bounds(sums, floor=0.0)[1]
-    canvas = Canvas(steps_axis(float(x[0]), float(x[-1])), axis(0.0, high, words))
-    below = np.zeros(len(x))
-    for part, above in zip(parts, sums, strict=True):
-        canvas.band(x, below, above, fill=f"var(--{part.colour})", class_="part")
+    canvas = Canvas(run_axis(x), axis(0.0, high, words))
+    # What is known of one update alone is of the time before it.
+    ends_at = x if len(x) > 1 else np.array([0.0, x[0]])
+    below = np.zeros(len(ends_at))
+    for part, sums_so_far in zip(parts, sums, strict=True):
+        above = np.broadcast_to(sums_so_far, ends_at.shape)
+        canvas.band(ends_at, below, above, fill=f"var(--{part.colour})", class_="part")
         below = above
     canvas.grid()
     canvas.labels()
@@ -198,7 +214,7 @@ def fan(title: str, note: str, steps: Floats, quantiles: Mapping[str, Floats]) -
         quantiles: "5 %", "25 %", "median", "75 %", "95 %" and "99 %" of them, float64 (n,) each.
     """
     low, high = bounds(*quantiles.values(), floor=0.0)
-    canvas = Canvas(steps_axis(float(steps[0]), float(steps[-1])), axis(low, high, number))
+    canvas = Canvas(run_axis(steps), axis(low, high, number))
     canvas.grid()
     for below, above, shade in (("5 %", "95 %", "0.16"), ("25 %", "75 %", "0.3")):
         canvas.band(steps, quantiles[below], quantiles[above], fill="var(--win)", fill_opacity=shade)
@@ -230,20 +246,25 @@ def histogram(title: str, note: str, samples: Sequence[Line], unit: str, bins: i
     edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
     shares = [np.histogram(np.clip(v, edges[0], edges[-1]), edges)[0] / max(len(v), 1) for v in known]
     top = max(float(share.max()) for share in shares)
-    canvas = Canvas(axis(edges[0], edges[-1], number, title=unit), axis(0.0, 1.08 * top, percents))
-    canvas.grid()
     x = np.repeat(edges, 2)[1:-1]
-    for i, (sample, share) in enumerate(zip(samples, shares, strict=True)):
-        y, colour = np.repeat(share, 2), f"var(--{sample.colour})"
-        if i == len(samples) - 1:
-            canvas.band(x, np.zeros(len(x)), y, fill=colour, fill_opacity="0.25")
-        canvas.path(x, y, stroke=colour, class_="curve thin")
-    canvas.labels()
     keys = tuple((sample.colour, sample.name) for sample in samples)
     medians = "; ".join(
         f"{s.name}: median {number(float(np.median(v)))}" for s, v in zip(samples, known, strict=True)
     )
-    return Chart(title, note, canvas.svg(f"{title}. {medians}."), keys)
+
+    def draw(width: float, most: int) -> str:
+        along = axis(edges[0], edges[-1], number, most=most, title=unit)
+        canvas = Canvas(along, axis(0.0, 1.08 * top, percents), width=width)
+        canvas.grid()
+        for sample, share in zip(samples, shares, strict=True):
+            y, colour = np.repeat(share, 2), f"var(--{sample.colour})"
+            if sample is samples[-1]:
+                canvas.band(x, np.zeros(len(x)), y, fill=colour, fill_opacity="0.25")
+            canvas.path(x, y, stroke=colour, class_="curve thin")
+        canvas.labels()
+        return canvas.svg(f"{title}. {medians}.")
+
+    return Chart(title, note, draw(620, 6), keys, small=draw(SLIM, 5))
 
 
 def _stairs(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -122,7 +122,7 @@ def tiles(record: Record) -> list[Tile]:
     rate = record.steps / record.seconds if record.seconds else float("nan")
     found = [*_score_tiles(record)]
     found.append(
-        Tile(record.steps, count(record.steps), "environment steps", f"{count(record.updates)} updates")
+        Tile(record.steps, count(record.steps), "environment steps", plural(record.updates, "update"))
     )
     if record.seconds:
         found.append(Tile(record.seconds, span(record.seconds), "of training", f"{count(rate)} a second"))

@@ -90,10 +90,9 @@ def _lead(record: Record, history: History, show: _Show) -> str:
     if record.config.curriculum == "dr":
         said = ["Levels were drawn uniformly, so these are the ones whose scores were highest over the run."]
     else:
-        said = [
-            f"The most played levels of the run; the most played tenth of all got {percent(top_share(history))} of "
-            "the episodes."
-        ]
+        share = top_share(history)
+        tenth = f"; the most played tenth of all got {percent(share)} of the episodes" if share < 1 else ""
+        said = [f"The most played levels of the run{tenth}."]
     if show.returns:
         policy = "final" if record.evaluated else "newest"
         said.append(
@@ -101,6 +100,7 @@ def _lead(record: Record, history: History, show: _Show) -> str:
         )
         rival = ", against the newest snapshot of the time at which the level was played most"
         said[-1] += f"{rival if _rivals(record) else ''}."
+    said.append("Below each level, over the run: its score as a line, its episodes as bars.")
     return " ".join(said)
 
 

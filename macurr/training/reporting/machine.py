@@ -87,7 +87,7 @@ def speed_section(record: Record) -> Section:
     ]
     charts = []
     if rates:
-        note = "a second, of each update"
+        note = "rates of each update"
         charts.append(lines("Steps a second", note, steps, rates, floor=0.0, words=count))
     parts = _parts(record, rows)
     tables = []
@@ -114,7 +114,11 @@ def _breakdown(record: Record, steps: Floats, parts: list[Line]) -> Chart:
     note = "seconds of each update"
     if record.column("lag_mean") is not None:
         note += "; training runs beside the rest, so that the sum may exceed the clock"
-    return stack("Where the time goes", note, steps, parts, words=lambda v: span(v) if v else "0", top=None)
+    return stack("Where the time goes", note, steps, parts, words=_seconds, top=None)
+
+
+def _seconds(value: float) -> str:
+    return span(value).replace(".0 s", " s") if value else "0"
 
 
 def _shares(parts: list[Line]) -> Table:
@@ -133,5 +137,5 @@ def _speed_lead(record: Record, parts: list[Line]) -> str:
         totals = {part.name: float(np.nansum(part.values)) for part in parts}
         most = max(totals, key=lambda name: totals[name])
         share = totals[most] / (sum(totals.values()) or 1.0)
-        said.append(f"Most of the time went into {most} ({percent(share)}).")
+        said.append(f"The largest part of the time, {percent(share)}, went into {most}.")
     return " ".join(said)

@@ -1,20 +1,23 @@
-"""The charts of single results: points with their intervals, matrices and maps."""
+"""The charts of single results: points with their intervals, and matrices."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from numpy.typing import NDArray
 
-from macurr.training.reporting.charts import Chart, Words, percents, steps_axis
+from macurr.training.reporting.charts import SLIM, Chart, Words, percents, steps_axis
 from macurr.training.reporting.series import Floats, bounds
 from macurr.training.reporting.svg import Axis, Canvas, axis, element
-from macurr.training.reporting.words import count, number, percent, short_steps
+from macurr.training.reporting.words import count, number, percent
 
-__all__ = ["Point", "level_map", "matrix", "matrix_height", "means", "ratings", "scores"]
+__all__ = ["Point", "matrix", "matrix_height", "means", "ratings", "scores"]
+
+_LETTER = 7.0
+"""Units that a letter of a label is wide."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,19 @@ def scores(title: str, note: str, points: Sequence[Point], under: str, *, height
         height: Units of the view box.
     """
     low = min(0.3, *(point.low - 0.04 for point in points))
-    canvas = Canvas(_places(points, under), axis(max(low, 0.0), 1.05, percents, most=8), height=height)
-    canvas.grid()
-    half = float(canvas.at_y(0.5))
-    canvas.add("line", class_="even", x1=canvas.left, x2=canvas.width - canvas.right, y1=half, y2=half)
     colours = ["win" if p.low > 0.5 else "loss" if p.high < 0.5 else "steel" for p in points]
-    _columns(canvas, points, colours, percent)
     said = "; ".join(f"{p.name}: {percent(p.value)}" for p in points)
-    return Chart(title, note, canvas.svg(f"{title}. {said}."))
+
+    def draw(width: float, tall: float) -> str:
+        upwards = axis(max(low, 0.0), 1.05, percents, most=8)
+        canvas = Canvas(_places(points, under, width), upwards, width=width, height=tall)
+        canvas.grid()
+        half = float(canvas.at_y(0.5))
+        canvas.add("line", class_="even", x1=canvas.left, x2=canvas.width - canvas.right, y1=half, y2=half)
+        _columns(canvas, points, colours, percent)
+        return canvas.svg(f"{title}. {said}.")
+
+    return Chart(title, note, draw(620, height), small=draw(SLIM, 260))
 
 
 def means(title: str, note: str, points: Sequence[Point], under: str) -> Chart:
@@ -67,16 +75,20 @@ def means(title: str, note: str, points: Sequence[Point], under: str) -> Chart:
         under: What the names are.
     """
     low, high = bounds([p.low for p in points], [p.high for p in points], room=0.1)
-    canvas = Canvas(_places(points, under), axis(low, high, number), width=1240, height=300)
-    canvas.grid()
-    _columns(canvas, points, ["steel"] * (len(points) - 1) + ["win"], number)
     said = "; ".join(f"{p.name}: {number(p.value)}" for p in points)
-    return Chart(title, note, canvas.svg(f"{title}. {said}."), size="whole")
+
+    def draw(width: float, tall: float) -> str:
+        canvas = Canvas(_places(points, under, width), axis(low, high, number), width=width, height=tall)
+        canvas.grid()
+        _columns(canvas, points, ["steel"] * (len(points) - 1) + ["win"], number)
+        return canvas.svg(f"{title}. {said}.")
+
+    return Chart(title, note, draw(1240, 300), size="whole", small=draw(SLIM, 260))
 
 
-def _places(points: Sequence[Point], under: str) -> Axis:
+def _places(points: Sequence[Point], under: str, width: float) -> Axis:
     """A place for each point, and fewer names where they are many."""
-    step = -(-len(points) // 14)
+    step = -(-len(points) // (14 if width > SLIM else 7))
     shown = range(0, len(points), step)
     names = tuple(points[i].name for i in shown)
     return Axis(-0.6, len(points) - 0.4, tuple(float(i) for i in shown), names, under)
@@ -84,9 +96,11 @@ def _places(points: Sequence[Point], under: str) -> Axis:
 
 def _columns(canvas: Canvas, points: Sequence[Point], colours: Sequence[str], words: Words) -> None:
     """Dots with their intervals, and the numbers above them where there is room."""
+    room = (canvas.width - canvas.left - canvas.right) / len(points)
+    widest = max(len(words(point.value)) for point in points) * _LETTER
     for place, point, colour in zip(canvas.at_x(range(len(points))), points, colours, strict=True):
         _point(canvas, float(place), point, colour, words)
-        if len(points) <= 14:
+        if widest <= room:
             top = float(canvas.at_y(point.high)) - 7
             canvas.text(float(place), top, words(point.value), class_="mark middle")
     canvas.labels()
@@ -102,15 +116,19 @@ def ratings(title: str, note: str, points: Sequence[Point], end: float) -> Chart
         end: Steps at the end of the axis.
     """
     low, high = bounds([p.low for p in points], [p.high for p in points])
-    canvas = Canvas(steps_axis(0.0, end), axis(low, high, count), height=290)
-    canvas.grid()
     xs, ys = np.array([p.at for p in points], np.float64), np.array([p.value for p in points])
-    canvas.path(xs, ys, stroke="var(--blue)", class_="curve thin")
-    for x, point in zip(canvas.at_x(xs), points, strict=True):
-        _point(canvas, float(x), point, "blue", count)
-    canvas.labels()
     said = "; ".join(f"{p.name}: {p.value:.0f}" for p in points)
-    return Chart(title, note, canvas.svg(f"{title}. {said}."))
+
+    def draw(width: float, tall: float, most: int) -> str:
+        canvas = Canvas(steps_axis(0.0, end, most), axis(low, high, count), width=width, height=tall)
+        canvas.grid()
+        canvas.path(xs, ys, stroke="var(--blue)", class_="curve thin")
+        for x, point in zip(canvas.at_x(xs), points, strict=True):
+            _point(canvas, float(x), point, "blue", count)
+        canvas.labels()
+        return canvas.svg(f"{title}. {said}.")
+
+    return Chart(title, note, draw(620, 290, 7), small=draw(SLIM, 260, 5))
 
 
 def _point(canvas: Canvas, x: float, point: Point, colour: str, words: Words) -> None:
@@ -128,19 +146,34 @@ def _point(canvas: Canvas, x: float, point: Point, colour: str, words: Words) ->
 
 def matrix(title: str, note: str, names: Sequence[str], values: Floats) -> Chart:
     """Scores of rows against columns, 0 to 1; what is no number stays empty."""
+
+    def draw(span: float) -> str:
+        return _matrix(title, names, values, _side(len(names), span))
+
+    return Chart(title, note, draw(_SPAN), small=draw(SLIM - _MARGIN - 4))
+
+
+_SPAN, _MARGIN = 520.0, 66.0
+"""Units that the cells of a matrix take at most, and those of the names beside them."""
+
+
+def _matrix(title: str, names: Sequence[str], values: Floats, cell: float) -> str:
     n = len(names)
-    cell = _side(n)
-    left, top = 66.0, 30.0
+    left, top = _MARGIN, 30.0
+    # Names above the columns stand side by side; where they would touch, every so many are left out.
+    every = max(1, math.ceil(max(map(len, names)) * _LETTER / cell))
     parts = []
     for i in range(n):
         y = top + i * cell
-        parts.append(_label(left - 8, y + cell / 2 + 4, names[i], "tick end"))
-        parts.append(_label(left + (i + 0.5) * cell, top - 10, names[i], "tick middle"))
+        if (n - 1 - i) % math.ceil(2 * _LETTER / cell) == 0:
+            parts.append(_label(left - 8, y + cell / 2 + 4, names[i], "tick end"))
+        if (n - 1 - i) % every == 0:
+            parts.append(_label(left + (i + 0.5) * cell, top - 10, names[i], "tick middle"))
         for j in range(n):
             parts.append(_cell(left + j * cell, y, cell, float(values[i, j]), (names[i], names[j])))
     width, height = left + n * cell + 4, top + n * cell + 4
     known = int(np.isfinite(values).sum())
-    svg = element(
+    return element(
         "svg",
         *parts,
         viewBox=f"0 0 {width:.0f} {height:.0f}",
@@ -148,17 +181,16 @@ def matrix(title: str, note: str, names: Sequence[str], values: Floats) -> Chart
         aria_label=f"{title}. {known} scores of {n} players against each other.",
         style=f"max-width:{max(width, 260):.0f}px",
     )
-    return Chart(title, note, svg)
 
 
 def matrix_height(n: int) -> float:
     """Units that a matrix of so many players is high."""
-    return 34.0 + n * _side(n)
+    return 34.0 + n * _side(n, _SPAN)
 
 
-def _side(n: int) -> float:
+def _side(n: int, span: float) -> float:
     """Units of a cell's side."""
-    return min(44.0, 520.0 / n)
+    return min(44.0, span / n)
 
 
 def _label(x: float, y: float, said: str, kind: str) -> str:
@@ -171,6 +203,7 @@ def _cell(x: float, y: float, size: float, value: float, names: tuple[str, str])
     if not np.isfinite(value):
         return element("rect", fill="var(--line)", fill_opacity="0.6", **box)
     strength = min(abs(value - 0.5) * 2.0, 1.0)
+    number_fits = size >= 3 * _LETTER - 1
     return element(
         "g",
         element("title", escape(f"{names[0]} scores {percent(value, 1)} against {names[1]}")),
@@ -187,51 +220,7 @@ def _cell(x: float, y: float, size: float, value: float, names: tuple[str, str])
             x=x + size / 2,
             y=y + size / 2 + 4,
             class_="mark middle strong" if strength > 0.7 else "mark middle",
-        ),
+        )
+        if number_fits
+        else "",
     )
-
-
-def level_map(title: str, note: str, levels: Sequence[int], steps: Floats, plays: NDArray[np.int64]) -> Chart:
-    """When levels were played: a row for each, darker where it was played more.
-
-    Args:
-        title: What it is about.
-        note: How to read it.
-        levels: The levels, from the top down.
-        steps: float64 (n,), the ends of the intervals.
-        plays: int64 (levels, n), episodes in each interval.
-    """
-    row = 15.0
-    axis_y = Axis(float(len(levels)), 0.0, (), ())
-    canvas = Canvas(
-        steps_axis(0.0, float(steps[-1])),
-        axis_y,
-        width=1240,
-        height=len(levels) * row + 52,
-        top=4,
-        right=14,
-        left=56,
-        bottom=44,
-    )
-    starts, most = np.concatenate([[0.0], steps[:-1]]), max(int(plays.max(initial=1)), 1)
-    left, right = canvas.at_x(starts), canvas.at_x(steps)
-    for i, level in enumerate(levels):
-        y = 4 + i * row
-        canvas.text(48, y + row / 2 + 4, str(level), class_="tick end")
-        canvas.add("rect", x=56, y=y + 0.5, width=1240 - 70, height=row - 1, fill="var(--cell)")
-        for k in np.flatnonzero(plays[i]):
-            opacity = (plays[i, k] / most) ** 0.6
-            span = f"{short_steps(starts[k])} to {short_steps(steps[k])} steps"
-            canvas.add(
-                "rect",
-                element("title", escape(f"level {level}: {plays[i, k]} episodes, {span}")),
-                x=float(left[k]),
-                y=y + 0.5,
-                width=float(right[k] - left[k]),
-                height=row - 1,
-                fill="var(--heat)",
-                fill_opacity=f"{max(opacity, 0.06):.2f}",
-            )
-    canvas.labels()
-    label = f"{title}. {len(levels)} levels; at most {number(most)} episodes in an interval."
-    return Chart(title, note, canvas.svg(label), size="whole")

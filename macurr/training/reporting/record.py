@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,37 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class History:
-    """How often each level was played and what it scored, at some points in time.
+    """How often each level and each opponent was played, and what levels scored, at some points in time.
 
     Attributes:
         steps: float64 (n,), the points in time.
         plays: int64 (n, levels), episodes so far.
         scores: float64 (n, levels), the latest score; not a number before the first.
+        opponents: int64 (k,), the ids of the snapshots that were played.
+        taken: int64 (k,), environment steps after which each was taken; -1 where that is not known.
+        met: int64 (n, k), episodes against each so far.
     """
 
     steps: Floats
     plays: NDArray[np.int64]
     scores: Floats
+    opponents: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    taken: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    met: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> History:
+        """From the state of a `PlayHistory`."""
+        met = np.asarray(kept["past_opponents"], np.int64)[:-1]
+        played = met.any(axis=0)
+        return cls(
+            np.asarray(kept["steps"], np.float64),
+            np.asarray(kept["past_plays"], np.int64),
+            np.asarray(kept["past_scores"], np.float64),
+            np.asarray(kept["opponents"], np.int64)[played],
+            np.asarray(kept["taken"], np.int64)[played],
+            met[:, played],
+        )
 
     @property
     def intervals(self) -> NDArray[np.int64]:
@@ -140,11 +160,7 @@ class Record:
         kept = self.state.get("history")
         if not kept or not len(kept["steps"]):
             return None
-        return History(
-            np.asarray(kept["steps"], np.float64),
-            np.asarray(kept["past_plays"], np.int64),
-            np.asarray(kept["past_scores"], np.float64),
-        )
+        return History.of(kept)
 
     def steps_of(self, snapshot: int) -> int | None:
         """When a snapshot was taken; None where it has left the pool."""

@@ -18,7 +18,7 @@ from macurr.training.reporting.section import Section, Table
 from macurr.training.reporting.series import Floats
 from macurr.training.reporting.teams import teams_section
 from macurr.training.reporting.words import MISSING, listed, percent, plural, short_steps
-from macurr.training.scoring import Row
+from macurr.training.scoring import Row, wilson
 from macurr.training.standings import Results, cycles_of
 from macurr.training.tasks import build_curriculum
 
@@ -214,8 +214,18 @@ def _verdict(evaluation: Evaluation, ladder: _Ladder) -> list[str]:
             "rank them, so look at the matrix and at the weights of the Nash average."
         )
     elif len(ladder.names) > 2 and ladder.results.pairs:
-        said.append("No three of them clearly beat each other in a circle, so one number ranks them fairly.")
+        said.append(
+            "No three of them clearly beat each other in a circle, so one number ranks them fairly."
+            if _decided(ladder.results)
+            else "The matches of the matrix tell no two of them apart; --matrix-seeds asks for more of them."
+        )
     return said
+
+
+def _decided(results: Results) -> bool:
+    """Whether anybody clearly beats anybody."""
+    scores = results.advantage()
+    return any(wilson(score, results.levels)[0] > 0.5 for score in scores[np.isfinite(scores)].tolist())
 
 
 def _clearly(does: str, how_many: int) -> str:

@@ -164,10 +164,14 @@ class Canvas:
             self.text(middle, self.height - 5, self.x.title, class_="title middle")
 
     def path(self, xs: Floats, ys: Floats, **attributes: Attribute) -> None:
-        """A line through points, broken where a number is missing."""
+        """A line through points, broken where a number is missing; a point between two gaps is a dot."""
         for piece in _pieces(xs, ys):
-            places = zip(self.at_x(xs[piece]), self.at_y(ys[piece]), strict=True)
-            self.add("polyline", points=_points(places), fill="none", **attributes)
+            places = list(zip(self.at_x(xs[piece]), self.at_y(ys[piece]), strict=True))
+            if len(places) == 1:
+                [(x, y)] = places
+                self.add("circle", cx=float(x), cy=float(y), r=3.0, class_="dot", fill=attributes["stroke"])
+            else:
+                self.add("polyline", points=_points(places), fill="none", **attributes)
 
     def band(self, xs: Floats, low: Floats, high: Floats, **attributes: Attribute) -> None:
         """The area between two lines."""

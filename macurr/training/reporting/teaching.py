@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macurr.training.reporting.charts import Chart, Line, fan, histogram, lines
-from macurr.training.reporting.marks import level_map
+from macurr.training.reporting.maps import Band, play_map
 from macurr.training.reporting.record import History, Record
 from macurr.training.reporting.section import Section
 from macurr.training.reporting.series import Floats
@@ -18,6 +18,16 @@ __all__ = ["most_played", "teaching_section", "top_share"]
 
 _QUANTILES = {"5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "99 %": 0.99}
 _MOST_ROWS = 32
+_MOST_RIVALS = 16
+_SCORES = {
+    "value_l1": "mean absolute advantage",
+    "signed_value_loss": "mean advantage",
+    "positive_value_loss": "mean of the advantages above zero, the others as zero",
+    "max_mc": "best return so far less the critic's values",
+    "grounded_positive_value_loss": "best return so far less the critic's values, where that is above zero",
+    "learnability": "p(1 - p) of the win rate p",
+}
+"""What a score is, for those who do not know it by name."""
 _WHAT = {
     "plr": "Prioritized level replay chooses levels by their scores and by how long they have not been played",
     "dr": "Levels are drawn uniformly",
@@ -28,14 +38,15 @@ _WHAT = {
 def teaching_section(record: Record) -> Section:
     """The curriculum over training."""
     history = record.history
-    charts = [*_entropy(record)]
+    charts = [] if history is None else [*_played(history)]
+    charts += _entropy(record)
     notes = []
     if history is None:
         notes.append(
             "Nothing is known of single levels yet: the run has no readable checkpoint with a history."
         )
     else:
-        charts += [*_spread(record, history), *_played(history)]
+        charts += _spread(record, history)
     return Section("curriculum", "The curriculum", _lead(record), tuple(charts), notes=tuple(notes))
 
 
@@ -50,9 +61,12 @@ def _lead(record: Record) -> str:
     said = [f"{_WHAT.get(config.curriculum, config.curriculum)}."]
     if history is not None:
         seen = int((history.total > 0).sum())
+        played = f"{count(seen)} of {plural(len(history.total), 'training level')} were played"
+        share = top_share(history)
         said.append(
-            f"{count(seen)} of {plural(len(history.total), 'training level')} were played; the most played tenth got "
-            f"{percent(top_share(history))} of all episodes."
+            f"{played}; the most played tenth got {percent(share)} of all episodes."
+            if share < 1
+            else f"{played}."
         )
     entropy = record.column("curriculum_entropy")
     if entropy is not None:
@@ -75,7 +89,8 @@ def _entropy(record: Record) -> list[Chart]:
         note = "entropy of the choice of levels in nats; low where it is set on a few"
         charts.append(lines("How widely it chooses", note, steps, curves, floor=0.0, narrow=narrow))
     if scores is not None:
-        note = f"{config.tasks.score}, mean of the episodes of an update"
+        meaning = f" ({_SCORES[config.tasks.score]})" if config.tasks.score in _SCORES else ""
+        note = f"{config.tasks.score}{meaning}, mean of the episodes of an update"
         line = Line("mean score", scores, "win")
         charts.append(lines("Scores of the levels played", note, steps, [line], floor=0.0, narrow=narrow))
     if seen is not None:
@@ -132,12 +147,34 @@ def most_played(history: History, most: int) -> NDArray[np.int64]:
 
 
 def _played(history: History) -> list[Chart]:
+    """Whom and what was played when, in one picture."""
     levels = most_played(history, _MOST_ROWS)
     if len(levels) == 0 or len(history.steps) < 2:
         return []
-    counts = history.intervals[:, levels].T
-    note = (
-        f"the {len(levels)} most played levels, by when each was played most; at most {count(counts.max())} episodes "
-        "in an interval"
+    plays = history.intervals
+    band = Band("levels", tuple(map(str, levels.tolist())), plays[:, levels].T, lambda name: f"level {name}")
+    rivals = _rivals(history, plays.sum(axis=1))
+    said = (
+        f"Levels: the {len(levels)} most played, by when each was; at most {count(band.plays.max())} episodes"
     )
-    return [level_map("Which levels when", note, levels.tolist(), history.steps, counts)]
+    if rivals is None:
+        return [play_map("Which levels when", f"{said} in a stretch of the run", [band], history.steps)]
+    note = (
+        f"Opponents: the past selves that were played, at most {percent(float(rivals.amounts.max()))} of a stretch's "
+        f"episodes. {said} in a stretch. The stronger the colour, the more."
+    )
+    return [play_map("Which opponents and levels when", note, [rivals, band], history.steps)]
+
+
+def _rivals(history: History, episodes: NDArray[np.int64]) -> Band | None:
+    """The most played snapshots, oldest first; None where nobody was played."""
+    if not history.opponents.size:
+        return None
+    shown = np.sort(np.argsort(-history.met[-1], kind="stable")[:_MOST_RIVALS])
+    names = tuple(
+        f"#{history.opponents[i]}" if history.taken[i] < 0 else short_steps(float(history.taken[i]))
+        for i in shown
+    )
+    met = np.diff(history.met[:, shown], axis=0, prepend=0).T
+    title = "opponents: snapshots after so many steps"
+    return Band(title, names, met, lambda name: f"the snapshot of {name} steps", episodes)
