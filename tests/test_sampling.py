@@ -309,6 +309,19 @@ class TestAgeTree:
         assert 0 <= tree.draw(np.random.default_rng(0)) < 3
         assert tree._oldest == 10**4
 
+    @pytest.mark.parametrize("change", [lambda tree: tree.add(2), lambda tree: tree.touch(0, time=0)])
+    def test_who_becomes_the_oldest_loosens_the_bound(self, change):
+        tree = AgeTree(3, exponent=2.0)
+        tree.load([5, 6, 0], [True, True, False], 9)
+        tree.bound = 5  # as tight as two members allow
+        change(tree)
+        assert tree.bound == 0
+        kept = tree.probabilities() > 0
+        ages = tree.ages[kept]
+        accepted = np.array([tree._acceptance(age) for age in ages.tolist()])
+        assert accepted.max() == 1.0
+        np.testing.assert_allclose(ages * accepted / (ages * accepted).sum(), tree.probabilities()[kept])
+
     def test_refuses_what_it_cannot_draw_or_hold(self):
         tree = AgeTree(2)
         tree.add(0)

@@ -72,6 +72,8 @@ def test_one_step_td_error_keeps_the_last_step_where_it_is_all_there_is_or_the_e
     one = Stretch({"rewards": np.array([1.0]), "values": np.array([4.0])}, ended=True, gamma=0.5)
     assert STRATEGIES["one_step_td_error"].score_steps(one).tolist() == [3.0]
     assert score("one_step_td_error", values=values, ended=False).tolist() == [2.0, 1.5, 2.0]
+    # What follows the last step is worth 8: |3 + .5*8 - 1| = 6.
+    assert scores.one_step_td_error(rewards, values, gamma=0.5, final_value=8.0).tolist() == [2.0, 1.5, 6.0]
 
 
 def test_alt_advantage_abs_compares_two_critics():

@@ -103,3 +103,11 @@ def test_what_a_function_returns_is_checked(weights):
 def test_bad_options_are_refused(rates, weighting, power, said):
     with pytest.raises(UsageError, match=said):
         pfsp_weights(rates, weighting, power)
+
+
+def test_small_weights_count_as_long_as_they_do_not_vanish():
+    # Squares of what is missing to 1: 1e-6 and 4e-6 are weights, 1e-12 and 4e-12 are nothing.
+    for missing, expected in ((1e-3, [0.2, 0.8]), (1e-6, [0.5, 0.5])):
+        rates = [1 - missing, 1 - 2 * missing]
+        np.testing.assert_allclose(pfsp_weights(rates, "hard", 2.0), expected, rtol=1e-9)
+        np.testing.assert_allclose(plain_weights(rates, "hard", 2.0), expected, rtol=1e-9)
