@@ -70,12 +70,16 @@ class Comparison:
                 return row
         raise KeyError(opponent)
 
-    def table(self) -> str:
-        """The rows as text."""
+    def table(self, width: int | None = None) -> str:
+        """The rows as text.
+
+        Args:
+            width: Characters of a line, for which columns give way; None for as many as it takes.
+        """
         played = f"{self.player} in {self.env},\n{self.described}"
         if self.teams:
-            return teams_table(self.teams, self.agents, played)
-        return rows_table(self.rows, self.agents, played)
+            return teams_table(self.teams, self.agents, played, width)
+        return rows_table(self.rows, self.agents, played, width)
 
     def to_json(self) -> str:
         """Everything as a JSON text."""

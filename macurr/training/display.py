@@ -98,6 +98,11 @@ class PlainDisplay(Listener):
         self._said = -_QUIET
         self._games = 0
 
+    @property
+    def width(self) -> int | None:
+        """Characters of a line; None, as a log or a pipe takes any."""
+        return None
+
     def say(self, text: str) -> None:
         """Print a line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -176,6 +181,11 @@ class LiveDisplay(Listener):
         self._training: TaskID | None = None
         self._games: TaskID | None = None
 
+    @property
+    def width(self) -> int | None:
+        """Characters of a line of the terminal."""
+        return self._bar.console.width
+
     def say(self, text: str) -> None:
         """Print a line above the bars."""
         self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -183,7 +193,7 @@ class LiveDisplay(Listener):
     @override
     def began(self, run: RunDir, config: TrainConfig) -> None:
         self.run = run
-        self.say(introduction(run, config))
+        self._bar.console.print(introduction(run, config), markup=False, highlight=False)
 
     @override
     def updated(self, status: Status) -> None:

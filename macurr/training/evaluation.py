@@ -75,12 +75,16 @@ class Evaluation:
                 return team
         raise KeyError(name)
 
-    def table(self) -> str:
-        """The rows as text."""
+    def table(self, width: int | None = None) -> str:
+        """The rows as text.
+
+        Args:
+            width: Characters of a line, for which columns give way; None for as many as it takes.
+        """
         where = f"held-out levels {self.first_seed} to {self.first_seed + self.seeds - 1}"
         if self.teams:
-            return teams_table(self.teams, self.agents, f"Played on {where}")
-        return rows_table(self.rows, self.agents, f"Final policy on {where}")
+            return teams_table(self.teams, self.agents, f"Played on {where}", width)
+        return rows_table(self.rows, self.agents, f"Final policy on {where}", width)
 
     def to_json(self) -> str:
         """Everything as a JSON text."""

@@ -105,8 +105,9 @@ def learning(axes: Axes, metrics: Mapping[str, Floats]) -> None:
     steps = metrics.get("steps", np.zeros(0))
     if len(steps) and {"explained_variance", "entropy"} <= metrics.keys():
         _line(axes, steps, metrics["explained_variance"], BLUE, "explained variance")
-        known = smooth(metrics["explained_variance"])[2:]
-        axes.set_ylim(min(0.0, float(np.nanmin(known, initial=0.0))), 1.0)
+        # A critic that knows nothing yet may be far below zero; that would leave no room for what comes later.
+        lowest = float(np.nanmin(smooth(metrics["explained_variance"]), initial=0.0))
+        axes.set_ylim(max(1.1 * lowest, -1.0), 1.0)
         right = axes.twinx()
         right.spines["right"].set_visible(True)
         _line(right, steps, metrics["entropy"], GOLD, "policy entropy (nats)")

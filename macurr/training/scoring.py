@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from macurr.training.text_tables import Column, text_table
+
 __all__ = [
     "Row",
     "Team",
@@ -118,32 +120,38 @@ def row_of(opponent: str, steps: int | None, played: NDArray[np.float64]) -> Row
     )
 
 
-def rows_table(rows: Sequence[Row], agents: Sequence[str], played: str) -> str:
+def rows_table(rows: Sequence[Row], agents: Sequence[str], played: str, width: int | None = None) -> str:
     """The rows as text, with a column for each seat where there are few.
 
     Args:
         rows: One for each opponent.
         agents: The names of the seats.
         played: Who played where, for the line below.
+        width: Characters of a line, for which columns give way; None for as many as it takes.
     """
-    width = max([_NAME, *(len(row.opponent) + 1 for row in rows)])
+    wide = max([_NAME, *(len(row.opponent) + 1 for row in rows)])
     shown = agents if 1 < len(agents) <= _MOST_SEATS else ()
-    names = "".join(f"{name:>8}" for name in ("win", "draw", "loss", "score"))
-    seats = "".join(f"  {agent[:_WIDTH]:>{_WIDTH}}" for agent in shown)
-    head = f"{'opponent':<{width}}{'at step':>11}{'games':>7}{names}   95 % interval{'return':>9}{seats}"
-    lines = [head, "-" * len(head)]
-    for row in rows:
-        when = "-" if row.steps is None else f"{row.steps:,}"
-        each = "".join(f"  {seat:>{_WIDTH}.1%}" for seat in row.seats[: len(shown)])
-        lines.append(
-            f"{row.opponent:<{width}}{when:>11}{row.games:>7}{row.win:>8.1%}{row.draw:>8.1%}{row.loss:>8.1%}"
-            f"{row.score:>8.1%}   {row.low:>5.1%} - {row.high:>6.1%}{row.mean_return:>8.2f}{each}"
-        )
-    lines.append(
-        f"{played}, from every seat. score = win + draw / 2;\nintervals count levels, not games"
-        + ("; the last columns are scores by seat." if shown else ".")
-    )
-    return "\n".join(lines)
+    columns = [
+        Column(f"{'opponent':<{wide}}", [f"{row.opponent:<{wide}}" for row in rows]),
+        Column(f"{'at step':>11}", [f"{_when(row.steps):>11}" for row in rows], 1),
+        Column(f"{'games':>7}", [f"{row.games:>7}" for row in rows], 2),
+        Column(f"{'win':>8}", [f"{row.win:>8.1%}" for row in rows], 5),
+        Column(f"{'draw':>8}", [f"{row.draw:>8.1%}" for row in rows], 4),
+        Column(f"{'loss':>8}", [f"{row.loss:>8.1%}" for row in rows], 3),
+        Column(f"{'score':>8}", [f"{row.score:>8.1%}" for row in rows]),
+        Column("   95 % interval", [f"   {row.low:>5.1%} - {row.high:>6.1%}" for row in rows]),
+        Column(f"{'return':>9}", [f"{row.mean_return:>8.2f}" for row in rows], 6),
+    ]
+    for place, agent in enumerate(shown):
+        seats = [f"  {row.seats[place]:>{_WIDTH}.1%}" for row in rows]
+        said = "; the last columns are scores by seat"
+        columns.append(Column(f"  {agent[:_WIDTH]:>{_WIDTH}}", seats, 7, said))
+    below = f"{played}, from every seat. score = win + draw / 2;\nintervals count levels, not games"
+    return text_table(columns, below, width)
+
+
+def _when(steps: int | None) -> str:
+    return "-" if steps is None else f"{steps:,}"
 
 
 @dataclass(frozen=True)
@@ -183,29 +191,30 @@ def team_of(name: str, steps: int | None, returns: NDArray[np.float64]) -> Team:
     return Team(name, steps, len(each), mean, mean - half, mean + half, tuple(returns.mean(axis=0).tolist()))
 
 
-def teams_table(teams: Sequence[Team], agents: Sequence[str], played: str) -> str:
+def teams_table(teams: Sequence[Team], agents: Sequence[str], played: str, width: int | None = None) -> str:
     """The rows of teams as text, with a column for each agent where there are few.
 
     Args:
         teams: One for each policy.
         agents: The environment's agents.
         played: Who played where, for the line below.
+        width: Characters of a line, for which columns give way; None for as many as it takes.
     """
-    width = max([_NAME, *(len(team.name) + 1 for team in teams)])
+    wide = max([_NAME, *(len(team.name) + 1 for team in teams)])
     shown = agents if 1 < len(agents) <= _MOST_SEATS else ()
-    seats = "".join(f"  {agent[:_WIDTH]:>{_WIDTH}}" for agent in shown)
-    head = f"{'all agents':<{width}}{'at step':>11}{'games':>7}{'return':>10}   {'95 % interval':<21}{seats}"
-    lines = [head.rstrip(), "-" * len(head.rstrip())]
-    for team in teams:
-        when = "-" if team.steps is None else f"{team.steps:,}"
-        interval = f"{team.low:.2f} to {team.high:.2f}"
-        each = "".join(f"  {value:>{_WIDTH}.2f}" for value in team.agents[: len(shown)])
-        line = (
-            f"{team.name:<{width}}{when:>11}{team.games:>7}{team.mean_return:>10.2f}   {interval:<21}{each}"
-        )
-        lines.append(line.rstrip())
-    lines.append(f"{played}. return: mean over agents and levels;\nintervals are over levels.")
-    return "\n".join(lines)
+    intervals = [f"{team.low:.2f} to {team.high:.2f}" for team in teams]
+    columns = [
+        Column(f"{'all agents':<{wide}}", [f"{team.name:<{wide}}" for team in teams]),
+        Column(f"{'at step':>11}", [f"{_when(team.steps):>11}" for team in teams], 1),
+        Column(f"{'games':>7}", [f"{team.games:>7}" for team in teams], 2),
+        Column(f"{'return':>10}", [f"{team.mean_return:>10.2f}" for team in teams]),
+        Column(f"   {'95 % interval':<21}", [f"   {interval:<21}" for interval in intervals]),
+    ]
+    for place, agent in enumerate(shown):
+        values = [f"  {team.agents[place]:>{_WIDTH}.2f}" for team in teams]
+        columns.append(Column(f"  {agent[:_WIDTH]:>{_WIDTH}}", values, 3))
+    below = f"{played}. return: mean over agents and levels;\nintervals are over levels"
+    return text_table(columns, below, width)
 
 
 def student_half(values: NDArray[np.float64]) -> float:

@@ -215,7 +215,7 @@ class SharedPopulation:
             return _member(name, entry, published)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             self._warn(name, f"{file} cannot be read ({error!r})")
             return None
 

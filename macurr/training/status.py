@@ -71,6 +71,10 @@ class TrainResult:
     status: Status
     evaluation: Evaluation
 
-    def table(self) -> str:
-        """The evaluation as a table."""
-        return self.evaluation.table()
+    def table(self, width: int | None = None) -> str:
+        """The evaluation as a table.
+
+        Args:
+            width: Characters of a line, for which columns give way; None for as many as it takes.
+        """
+        return self.evaluation.table(width)

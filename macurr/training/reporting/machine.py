@@ -14,8 +14,8 @@ __all__ = ["lag_section", "speed_section"]
 
 _LAGS = {"lag_max": ("oldest", "loss"), "lag_mean": ("mean", "blue"), "lag_min": ("newest", "win")}
 _FRACTIONS = {
-    "valid_fraction": ("young enough to be trained on", "win"),
-    "same_policy_fraction": ("of the policy being trained", "blue"),
+    "valid_fraction": ("trained on", "win"),
+    "same_policy_fraction": ("acted by the policy being trained", "blue"),
 }
 _RATES = {
     "steps_per_second": ("everything included", "blue"),
@@ -46,7 +46,7 @@ def lag_section(record: Record) -> Section:
         note = "gradient steps that the policy made between a step's collection and its training"
         charts.append(lines("Policy lag", note, steps, lags, floor=0.0, words=count))
     if fractions:
-        note = "share of the steps of a batch"
+        note = "share of the steps of a batch; turns of others, and steps of dead agents, are neither"
         charts.append(lines("What a batch holds", note, steps, fractions, span=(0.0, 1.02), words=percents))
     lead = _lag_lead(lags) if lags else ""
     notes: tuple[str, ...] = ()
