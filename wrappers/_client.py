@@ -6,6 +6,7 @@ import inspect
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -87,11 +88,15 @@ class TaskClient:
     def __init__(
         self, components: Any, spec: EnvSpec, *, batch_size: int, buffer_size: int, remove_keys: Iterable[str]
     ) -> None:
+        self._components = handle(components)
+        if not (isinstance(batch_size, Integral) and isinstance(buffer_size, Integral)):
+            raise UsageError(
+                f"batch_size and buffer_size are whole numbers; got {batch_size!r} and {buffer_size!r}."
+            )
         if batch_size < 1 or buffer_size < 0:
             raise UsageError(
                 f"batch_size must be at least 1 and buffer_size at least 0; got {batch_size} and {buffer_size}."
             )
-        self._components = handle(components)
         self.spec = spec
         self._batch_size, self._buffer_size = batch_size, buffer_size
         self._remove_keys = frozenset(remove_keys)

@@ -397,6 +397,9 @@ def test_learners_are_registered(connect):
         (lambda c: PettingZooSyncWrapper(ProbeEnv(), c, learners=["up"]), r"learners=\['up'\] do not fit"),
         (lambda c: PettingZooSyncWrapper(ProbeEnv(), c, batch_size=0), "batch_size must be at least 1"),
         (lambda c: PettingZooSyncWrapper(ProbeEnv(), c, buffer_size=-1), "buffer_size at least 0"),
+        # As another library orders them: a task space before the components.
+        (lambda c: PettingZooSyncWrapper(ProbeEnv(), DiscreteTaskSpace(5), c), r"got DiscreteTaskSpace\(5\)"),
+        (lambda c: PettingZooSyncWrapper(ProbeEnv(), c, DiscreteTaskSpace(5)), "whole numbers; got Discrete"),
         (
             lambda c: PettingZooSyncWrapper(ProbeEnv(), TraceCurriculum()),
             "a handle, not the TraceCurriculum itself",
