@@ -89,7 +89,7 @@ class TaskClient:
         self, components: Any, spec: EnvSpec, *, batch_size: int, buffer_size: int, remove_keys: Iterable[str]
     ) -> None:
         self._components = handle(components)
-        if not (isinstance(batch_size, Integral) and isinstance(buffer_size, Integral)):
+        if not all(isinstance(size, Integral) for size in (batch_size, buffer_size)):
             raise UsageError(
                 f"batch_size and buffer_size are whole numbers; got {batch_size!r} and {buffer_size!r}."
             )
