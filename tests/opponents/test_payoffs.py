@@ -194,6 +194,23 @@ def test_a_heir_has_its_parents_results_and_none_of_its_own(history, window, chi
         np.testing.assert_allclose(payoffs.points(["learner", *others]), wanted)
 
 
+def test_a_heir_is_known_to_who_was_asked_about_last():
+    payoffs = Payoffs(1.0)
+    payoffs.record("learner", 0, +1)
+    assert payoffs.rates(0, ["learner", "new"]) == [0.0, 0.5]
+    payoffs.inherit("new", "learner")
+    assert payoffs.rates(0, ["learner", "new"]) == [0.0, 0.0]
+
+
+def test_what_a_heir_s_window_forgets_is_what_its_parent_had_won():
+    payoffs = Payoffs(1.0, window=1)
+    payoffs.record("learner", 0, +1)
+    payoffs.inherit("new", "learner")
+    payoffs.record("new", 0, -1)
+    assert payoffs.counts("new", 0) == Counts(0, 0, 1)
+    assert payoffs.counts(0, "new") == Counts(1, 0, 0)
+
+
 def test_nobody_inherits_from_itself():
     with pytest.raises(TaskError, match="inherit from itself"):
         Payoffs().inherit("a", "a")

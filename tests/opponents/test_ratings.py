@@ -73,6 +73,14 @@ def test_an_unbeaten_player_is_finite_with_a_prior_and_refused_without():
         elo_ratings(np.kron(np.eye(2), [[0, 1], [1, 0]]), prior_games=0)
 
 
+def test_a_long_chain_of_wins_that_closes_connects_everybody():
+    n = 9
+    found = elo_ratings(
+        np.roll(np.eye(n), 1, axis=1), prior_games=0, mean=0
+    )  # each has beaten the next, only
+    np.testing.assert_allclose(found.ratings, 0.0, atol=1e-6)
+
+
 def test_players_without_games_are_average_and_unsure():
     points = np.zeros((3, 3))
     points[0, 1], points[1, 0] = 30, 10
