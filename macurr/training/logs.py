@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[import-untyped]
+from tensorboard.plugins.hparams import summary_v2 as hparams  # type: ignore[import-untyped]
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 from typing_extensions import Self
 
@@ -73,22 +74,29 @@ class TensorBoard:
     Args:
         folder: Where to.
         step: The step after which to write: what is there from later ones is hidden.
+        settings: The settings, by which TensorBoard's table of hyper-parameters compares runs.
+        name: What that table calls the run.
 
     Raises:
         OSError: the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, settings: Mapping[str, Any], name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # In the order of their names they are in the order of time, which is how TensorBoard reads them.
-        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        file = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         # Not torch's SummaryWriter: its thread would print a full disk as a traceback of its own.
-        self._file = (folder / name).open("wb")
+        self._file = (folder / file).open("wb")
         self._records = RecordWriter(self._file)
         self._add(event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2"))
         if step:
             begun = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._add(event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=begun))
+        known = {
+            key: value if isinstance(value, int | float) else str(value) for key, value in settings.items()
+        }
+        told = hparams.hparams_pb(known, trial_id=name)
+        self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=told))
         self._file.flush()
 
     def write(self, numbers: Mapping[str, float], step: int) -> None:
@@ -221,7 +229,7 @@ def open_logs(config: TrainConfig, run: RunDir, step: int) -> RunLogs:
         if config.wandb is not None:
             logs.append(Wandb(config.wandb, config, run))
         if config.tensorboard:
-            logs.append(TensorBoard(run.tensorboard, step))
+            logs.append(TensorBoard(run.tensorboard, step, config.settings(), run.path.name))
     return RunLogs(run, logs)
 
 

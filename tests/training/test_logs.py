@@ -5,6 +5,7 @@ import types
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from macurr.errors import ConfigError, MissingDependencyError
 from macurr.training import TrainConfig, resume, train
@@ -92,6 +93,31 @@ def test_a_run_writes_all_its_columns(tmp_path):
     names = {tag.partition("/")[2] for tag in curves if not tag.startswith(("time/", "curriculum/"))}
     assert names == set(rows) - {"update", "steps"}
     assert any(tag.startswith("curriculum/") for tag in curves)
+
+
+def hyperparameters(folder):
+    """What TensorBoard's table of hyper-parameters reads: the run's name and its settings."""
+    curves = EventAccumulator(str(folder))
+    curves.Reload()
+    content = curves.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    start = HParamsPluginData.FromString(content).session_start_info
+    kinds = {name: value.WhichOneof("kind") for name, value in start.hparams.items()}
+    return start.group_name, {name: getattr(start.hparams[name], kind) for name, kind in kinds.items()}
+
+
+def test_tensorboard_compares_runs_by_their_settings(tmp_path):
+    config, run = made(tmp_path, learning_rate=0.25, env_args={"size": 5})
+    with open_logs(config, run, 0) as logs:
+        logs.write(ROW, TIMING, Curriculum(), 120)
+    name, settings = hyperparameters(run.tensorboard)
+    assert name == "run"
+    assert set(settings) == set(config.settings())
+    assert (settings["learning_rate"], settings["anneal"], settings["batch_size"]) == (0.25, True, "None")
+    assert (settings["hidden"], settings["env_args"]) == ("(8,)", "{'size': 5}")
+    changed = TrainConfig.of(**{**config.settings(), "steps": 960})
+    with open_logs(changed, run, 120) as logs:
+        logs.write(ROW, TIMING, Curriculum(), 240)
+    assert [step for step, _ in read(run.tensorboard)["play/win"]] == [120, 240]
 
 
 def test_no_tensorboard(tmp_path):

@@ -97,7 +97,7 @@ def _places(points: Sequence[Point], under: str, width: float) -> Axis:
 def _columns(canvas: Canvas, points: Sequence[Point], colours: Sequence[str], words: Words) -> None:
     """Dots with their intervals, and the numbers above them where there is room."""
     room = (canvas.width - canvas.left - canvas.right) / len(points)
-    widest = max(len(words(point.value)) for point in points) * _LETTER
+    widest = (max(len(words(point.value)) for point in points) + 1) * _LETTER
     for place, point, colour in zip(canvas.at_x(range(len(points))), points, colours, strict=True):
         _point(canvas, float(place), point, colour, words)
         if widest <= room:

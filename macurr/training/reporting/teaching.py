@@ -154,14 +154,14 @@ def _played(history: History) -> list[Chart]:
     plays = history.intervals
     band = Band("levels", tuple(map(str, levels.tolist())), plays[:, levels].T, lambda name: f"level {name}")
     rivals = _rivals(history, plays.sum(axis=1))
-    said = (
-        f"Levels: the {len(levels)} most played, by when each was; at most {count(band.plays.max())} episodes"
-    )
+    most = f"at most {count(band.plays.max())} episodes in a stretch of the run"
+    said = f"Levels: the {len(levels)} most played, by when each was played most; {most}."
     if rivals is None:
-        return [play_map("Which levels when", f"{said} in a stretch of the run", [band], history.steps)]
+        note = f"{said} The stronger the colour, the more."
+        return [play_map("Which levels when", note, [band], history.steps)]
     note = (
         f"Opponents: the past selves that were played, at most {percent(float(rivals.amounts.max()))} of a stretch's "
-        f"episodes. {said} in a stretch. The stronger the colour, the more."
+        f"episodes. {said} The stronger the colour, the more."
     )
     return [play_map("Which opponents and levels when", note, [rivals, band], history.steps)]
 
