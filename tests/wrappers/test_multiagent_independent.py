@@ -113,7 +113,14 @@ def test_groups_share_a_curriculum_and_have_tasks_of_their_own():
     results = [(r.env_id, r.task, r.episode_return) for r in heard(red, "episode")]
     assert results == [(10, 2, 1.0), (11, 3, 3.0)]
     assert [(r.env_id, r.task, r.episode_return) for r in heard(blue, "episode")] == [(5, 1, 2.0)]
-    assert wrapper.distribution() is None, "the red agents' draws are not independent"
+
+
+def test_who_draws_for_several_agents_in_turn_has_no_distribution():
+    curricula = {name: DomainRandomization(DiscreteTaskSpace(2), seed=0) for name in ("red", "blue")}
+    assert Independent(curricula).distribution().tolist() == [0.25] * 4
+    curricula = {name: DomainRandomization(DiscreteTaskSpace(2), seed=0) for name in ("red", "blue")}
+    groups = {"red": ["a", "c"], "blue": ["b"]}
+    assert Independent(curricula, groups=groups).distribution() is None
 
 
 def test_demands_go_to_whom_they_name():

@@ -190,6 +190,18 @@ def test_buffers_that_are_used_again_do_not_change_the_past():
     assert batch.final_observations["a"]["parts"][0].tolist() == [2, 2]
 
 
+def test_a_plain_buffer_that_is_used_again_does_not_change_the_past_either():
+    made, buffer = recorder(), np.zeros(2, np.float32)
+    made.begin(0, {"a": buffer})
+    for t in (1, 2):
+        buffer[:] = t
+        add(made, buffer)
+    buffer[:] = 99
+    batch = made.flush(ends=True)
+    assert batch.observations["a"].tolist() == [[0, 0], [1, 1]]
+    assert batch.final_observations["a"].tolist() == [2, 2]
+
+
 def test_observations_stack_where_they_can():
     for rows, shape in (
         ([np.zeros((2, 2), np.uint8)] * 3, (2, 2, 2)),
