@@ -52,6 +52,9 @@ def test_in_proportion_to_the_score():
     curriculum = Learnability(DiscreteTaskSpace(4), sampling="proportional", exploration=0.0, eps=0.01)
     curriculum.update_on_demand({"task_success": [0.5, 1.0, 0.1, math.nan]})
     np.testing.assert_allclose(curriculum.distribution(), np.array([0.26, 0.01, 0.10, 0.0]) / 0.37)
+    loaded = Learnability(DiscreteTaskSpace(4), sampling="proportional", exploration=0.0, eps=0.01)
+    loaded.load_state_dict(curriculum.state_dict())
+    np.testing.assert_allclose(loaded.distribution(), curriculum.distribution())
 
 
 def test_ties_go_to_the_smaller_position():

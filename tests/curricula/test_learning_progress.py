@@ -155,6 +155,25 @@ def test_sampling_follows_the_distribution_with_interest_of_very_different_size(
     )
 
 
+def test_episodes_ask_for_the_interest_of_a_task_once():
+    asked = []
+    curriculum = LearningProgress(
+        DiscreteTaskSpace(["a", "b"]), interest=lambda task: asked.append(task) or 1.0
+    )
+    for task in (1, 1, 0, 1):
+        curriculum.update_on_episode(1.0, 3, task, 1.0)
+    assert asked == ["b", "a"]
+
+
+def test_a_state_of_fewer_tasks_says_that_the_others_are_new():
+    one, more = LearningProgress(DiscreteTaskSpace(2)), LearningProgress(DiscreteTaskSpace(4))
+    one.update_on_demand({"task_success": [0.5, 0.25]})
+    more.update_on_demand({"task_success": [1.0, 1.0, 1.0, 1.0]})
+    more.load_state_dict(one.state_dict())
+    assert more.metrics()["tasks_seen"] == 2
+    assert [more.success_rate(task) for task in range(4)] == [0.5, 0.25, 0.0, 0.0]
+
+
 def test_interest_is_asked_again_at_every_evaluation_and_may_be_0():
     wanted = {"a": 1.0, "b": 1.0}
     curriculum = LearningProgress(DiscreteTaskSpace(["a", "b"]), interest=wanted.__getitem__, exploration=0.0)

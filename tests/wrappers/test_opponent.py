@@ -205,6 +205,37 @@ def test_task_that_changes_in_mid_episode_changes_the_opponents(pool):
     assert seated == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
 
 
+def test_a_task_that_changes_begins_the_opponents_once(pool):
+    class Sequence(Constant):
+        def _sample(self, k):
+            self.drawn = getattr(self, "drawn", -1) + 1
+            return [self.drawn % 3] * k
+
+    counts = []
+
+    class Noting(Counting):
+        def __call__(self, observation, agent):
+            counts.append(super().__call__(observation, agent))
+            return 0
+
+    with make_local_curriculum(Sequence(DiscreteTaskSpace(3), 0)) as synced:
+        inner = PettingZooSyncWrapper(
+            CompletionEnv(), synced.components, learners=["a"], buffer_size=0, change_task_on_completion=True
+        )
+        rollout(OpponentWrapper(inner, pool, Noting))
+    # One policy plays two seats at each of ten steps; the task changes after the fourth and the eighth, as above.
+    assert counts == [*range(1, 9), *range(1, 9), *range(1, 5)]
+
+
+def test_opponents_act_on_what_they_have_just_seen(pool):
+    def clock(parameters):
+        return lambda observation, agent: int(observation[1])
+
+    env = OpponentWrapper(Recorder(), pool, clock, learners=["a"])
+    rollout(env, options={"task": 0})
+    assert [moves["b"] for moves in env.unwrapped.played] == [0, 1, 2]
+
+
 # --- who lives, who dies ---------------------------------------------------------------------------------------
 
 
@@ -239,6 +270,18 @@ def test_dead_opponents_are_not_asked(pool):
     assert len(rollout(env, options={"task": 0})[1]) == 3  # ScriptEnv checks who acts
 
 
+def test_an_opponent_that_comes_back_plays_on_alone(pool):
+    script = [
+        {"a": GOES_ON, "b": DIES},
+        {"a": GOES_ON, "b": GOES_ON},
+        {"b": GOES_ON},
+        {"a": DIES, "b": DIES},
+    ]
+    env = OpponentWrapper(scripted(script), pool, constant, learners=["a"])
+    _, steps = rollout(env, options={"task": 0})
+    assert [step[1] for step in steps] == [{"a": 1.0}, {"a": 1.0}, {"a": 2.0}]
+
+
 def test_learner_that_falls_silent_sees_one_long_step(pool):
     script = [
         {"b": GOES_ON, "c": GOES_ON},  # the learner comes late
@@ -265,17 +308,21 @@ class Gift(Recorder):
 
     def step(self, actions):
         self.t += 1
-        self.agents = ["a", "b"] if self.t == 1 else []
-        over = {"a": self.t == 2, "b": self.t == 2}
+        last = self.t == max(2, self.length)
+        self.agents = [] if last else ["a", "b"]
+        over = {"a": last, "b": last}
         paid = {"a": 10.0 if self.t == 1 else 1.0, "b": 0.0}
         return self._seen(), paid, over, dict.fromkeys(over, False), {}
 
 
 def test_what_is_paid_before_the_first_action_is_not_lost(pool):
-    env = OpponentWrapper(Gift(), pool, constant, learners=["a"])
+    env = OpponentWrapper(Gift(length=2), pool, constant, learners=["a"])
     _, steps = rollout(env, options={"task": 0})
     assert [step[1] for step in steps] == [{"a": 11.0}]
     assert [step[1] for step in rollout(env, options={"task": 0})[1]] == [{"a": 11.0}]
+    # And it is not paid again.
+    env = OpponentWrapper(Gift(length=4), pool, constant, learners=["a"])
+    assert [step[1]["a"] for step in rollout(env, options={"task": 0})[1]] == [11.0, 1.0, 1.0]
 
 
 class Early(Recorder):
@@ -546,6 +593,18 @@ def test_opponents_turns_are_part_of_the_learners(pool):
     ]
     assert env.agents == []
     assert env.env.agents == []
+
+
+@pytest.mark.parametrize("truncate", [(), ("b",)])
+def test_dead_opponents_take_their_empty_step(pool, truncate):
+    env = AECOpponentWrapper(Toll({"a": 3, "b": 1}, truncate), pool, one, learners=["a"])
+    env.reset(options={"task": 0})
+    turns = 0
+    for _ in env.agent_iter():
+        _, _, terminated, truncated, _ = env.last()
+        turns += not (terminated or truncated)
+        env.step(None if terminated or truncated else 3)
+    assert (turns, env.env.agents) == (3, [])
 
 
 def test_dead_learner_leaves_the_opponents_to_finish(pool):
