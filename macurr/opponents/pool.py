@@ -155,7 +155,7 @@ class AgentPool:
         Raises:
             PoolError: the disk refuses.
         """
-        ids = self._folder.ids()
+        ids = self._folder.ids(within=0.0)
         if self.capacity is not None and len(ids) > self.capacity:
             self._folder.retire(choose_victims(ids[:-1], len(ids) - self.capacity, self.keep, self._strength))
         self._folder.forget_unused()
@@ -202,7 +202,7 @@ class AgentPool:
         return True  # an empty pool is a pool: `pool or other` must not drop it
 
     def __contains__(self, snapshot: object) -> bool:
-        return snapshot in self._folder.members()
+        return self._folder.holds(snapshot)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.ids)
@@ -290,7 +290,7 @@ class AgentPool:
         return snapshot
 
     def _victims(self) -> list[int]:
-        ids = self._folder.ids()
+        ids = self._folder.ids(within=0.0)
         excess = 0 if self.capacity is None else len(ids) + 1 - self.capacity
         return choose_victims(ids, excess, self.keep, self._strength)
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -33,10 +34,20 @@ _SUFFIX = ".safetensors"
 _FORMAT = "macurr agent pool"
 _VERSION = 1
 _RETIRED_KEPT = 32
-_SETTLED = 0.001  # seconds for which a look at the folder holds
+_SETTLED = 0.05  # seconds for which a look at the folder holds, unless this process changes it
 # How far apart two changes must be to get different time stamps, in ns: where stamps have fractions of a second
 # (10 ms on older kernels), and where they do not (FAT counts in steps of 2 s).
 _FINE_GRAIN, _COARSE_GRAIN = 50_000_000, 2_000_000_000
+
+
+class _News:
+    """How often this process has changed a folder: all who have opened it see that at once."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+
+_news: WeakValueDictionary[Path, _News] = WeakValueDictionary()
 
 
 class PoolFolder:
@@ -52,47 +63,62 @@ class PoolFolder:
 
     def __init__(self, path: str | os.PathLike[str], create: bool = True) -> None:
         self.path = Path(path).absolute()
-        self._lock = threading.RLock()
-        self._ids: tuple[int, ...] = ()
-        self._members: frozenset[int] = frozenset()
-        self._scanned: int | None = None
-        self._looked = 0.0
-        self._highest = -1
+        self._unseen()
         with explained(f"The pool {self.path} cannot be opened"):
             if create and not self._marker.exists():
                 self._create()
             self._check_version()
         remove_leftovers(self.path / "making")
 
-    def ids(self) -> tuple[int, ...]:
-        """The ids of all snapshots as of now, ascending. Reads the folder only if its time stamp has changed.
+    def _unseen(self) -> None:
+        self._lock = threading.RLock()
+        self._ids: tuple[int, ...] = ()
+        self._members: frozenset[int] = frozenset()
+        self._scanned: int | None = None
+        self._news = _news.setdefault(self.path, _News())
+        self._known, self._looked = -1, 0.0
+        self._highest = -1
 
-        What other processes do is seen a millisecond later: a curriculum asks several times for each episode.
+    def ids(self, within: float = _SETTLED) -> tuple[int, ...]:
+        """The ids of all snapshots, ascending. Reads the folder only if its time stamp has changed.
+
+        What this process does is seen at once. A curriculum asks several times for each episode, and a look costs
+        more than the rest of a draw: so what other processes do is seen a twentieth of a second later.
+
+        Args:
+            within: For how many seconds an earlier look holds.
         """
-        looked = time.monotonic()
-        if self._scanned is not None and looked - self._looked <= _SETTLED:
-            return self._ids
-        with self._lock:
-            if self._scanned is None or looked - self._looked > _SETTLED:
-                self._look()
-                self._looked = looked
-            return self._ids
+        now = time.monotonic()
+        if self._known != self._news.changes or now - self._looked >= within:
+            with self._lock:
+                changes = self._news.changes  # before the look: a change during it is looked at again
+                if self._known != changes or now - self._looked >= within:
+                    self._look(anew=self._known != changes)
+                    self._known, self._looked = changes, now
+        return self._ids
 
-    def _look(self) -> None:
+    def _look(self, *, anew: bool) -> None:
         with explained(f"The pool {self.path} cannot be read"):
             changed = os.stat(self.path).st_mtime_ns
-            if changed != self._scanned:
+            if anew or changed != self._scanned:
                 now = time.time_ns()
                 self._ids = tuple(sorted(_numbers(self.path)))
                 self._members = frozenset(self._ids)
-                # A later change within the clock's grain would leave the stamp as it is: look again until then.
+                # A later change within the clock's grain would leave the stamp as it is: read again until then.
                 grain = _FINE_GRAIN if changed % 1_000_000_000 else _COARSE_GRAIN
                 self._scanned = changed if now - changed > grain else None
 
     def members(self) -> frozenset[int]:
-        """The ids of all snapshots as of now, as a set."""
+        """The same as a set."""
         self.ids()
         return self._members
+
+    def holds(self, snapshot: object) -> bool:
+        """Whether there is such a snapshot. One that is not known yet is looked for: who asks may know better."""
+        if snapshot in self.members():
+            return True
+        self.ids(within=0.0)
+        return snapshot in self._members
 
     def file(self, snapshot: int) -> Path:
         """Where a snapshot's file is."""
@@ -115,7 +141,7 @@ class PoolFolder:
         """A new id, greater than any before it, and never given to anyone else."""
         with self._lock, explained(f"The pool {self.path} cannot give out an id"):
             (self.path / "ids").mkdir(exist_ok=True)
-            self._highest = max([self._highest, *self.ids()[-1:]])
+            self._highest = max([self._highest, *self.ids(within=0.0)[-1:]])
             if self._highest < 0:
                 self._highest = max(_numbers(self.path / "ids"), default=-1)
             while True:
@@ -139,7 +165,7 @@ class PoolFolder:
     def forget_unused(self) -> None:
         """Take back the ids that were given out after the newest snapshot: their writers died before storing it."""
         with self._lock, explained(f"The pool {self.path} cannot take back an id"):
-            newest = max(self.ids(), default=-1)
+            newest = max(self.ids(within=0.0), default=-1)
             for number in list(_numbers(self.path / "ids")):
                 if number > newest:
                     (self.path / "ids" / f"{number:012d}").unlink(missing_ok=True)
@@ -183,13 +209,12 @@ class PoolFolder:
         self.changed()
 
     def changed(self) -> None:
-        """Read the folder again at the next question."""
-        with self._lock:
-            self._scanned = None
+        """Read the folder again at the next question, here and in every other pool of this process."""
+        self._news.changes += 1
 
     def missing(self, snapshot: object) -> PoolError:
         """The error for an id that is not in the pool."""
-        ids = self.ids()
+        ids = self.ids(within=0.0)
         held = f"{len(ids)} snapshots, ids {ids[0]} to {ids[-1]}" if ids else "no snapshots"
         return PoolError(
             f"Snapshot {snapshot!r} is not in the pool {self.path}: it was removed, or never added. "
@@ -202,9 +227,7 @@ class PoolFolder:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         # Not __init__: a pool may be unpickled where its folder is not (yet) to be seen.
         self.path = state["path"]
-        self._lock = threading.RLock()
-        self._ids, self._members, self._scanned, self._highest = (), frozenset(), None, -1
-        self._looked = 0.0
+        self._unseen()
 
     @property
     def _marker(self) -> Path:

@@ -47,7 +47,10 @@ class OpponentTaskSpace(TaskSpace):
             return True
         if not isinstance(task, int | np.integer) or isinstance(task, bool):
             return False
-        return 0 <= int(task) <= self._highest or 0 <= int(task) <= self._latest()
+        number = int(task)
+        if number > self._highest and number in self.pool:  # the pool looks for what it does not know yet
+            self._highest = number
+        return 0 <= number <= self._highest or 0 <= number <= self._latest()
 
     @override
     def check(self, task: Any) -> int:

@@ -23,6 +23,7 @@ from macurr.training.envs import EnvSource, make_scheduled_env, make_training_en
 from macurr.training.frames import Finals
 from macurr.training.layout import Layout
 from macurr.training.stepping import EnvBatch
+from macurr.transports import shared
 
 __all__ = ["Job", "Steppers", "build", "main"]
 
@@ -52,8 +53,9 @@ def build(job: Job) -> EnvBatch:
     """Make the environments of a job."""
     if job.schedules is None:
         tuned = job.tuned or (None,) * len(job.seats)
+        components = shared(job.components)
         envs = [
-            make_training_env(job.source, job.components, learners, prefix)
+            make_training_env(job.source, components, learners, prefix)
             for learners, prefix in zip(job.seats, tuned, strict=True)
         ]
     else:

@@ -14,7 +14,7 @@ from macurr.curriculum import Curriculum, State
 from macurr.host import Assignment
 from macurr.messages import EnvSpec, StepBatch, Update
 
-__all__ = ["Components", "Link", "Owner", "ResumableLink", "SyncedCurriculum"]
+__all__ = ["Components", "Link", "Owner", "ResumableLink", "Shareable", "SyncedCurriculum", "shared"]
 
 
 @runtime_checkable
@@ -96,6 +96,19 @@ class Components(Protocol):
 
     def connect_many(self, spec: EnvSpec, count: int) -> Sequence[Link]:
         """Register several environments that are stepped together, and may share a connection."""
+
+
+@runtime_checkable
+class Shareable(Components, Protocol):
+    """An address whose environments can share a connection though each connects for itself."""
+
+    def shared(self) -> Components:
+        """The same address for environments that one thread of a process steps: they share one connection."""
+
+
+def shared(components: Any) -> Any:
+    """The handle to give to several environments that one thread of a process steps; shared where that is cheaper."""
+    return components.shared() if isinstance(components, Shareable) else components
 
 
 P = ParamSpec("P")

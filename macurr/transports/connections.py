@@ -40,7 +40,8 @@ class Peer:
         self.trusted = False
         self.told = False
         self.blocked = False
-        self.env_ids: list[int] = []
+        self.env_ids: set[int] = set()
+        self.answers: list[tuple[Any, ...]] = []
         self.applied = 0
 
     def send(self, data: bytes) -> None:
@@ -95,6 +96,9 @@ class Connections(ABC):
     def _left(self, peer: Peer) -> None:
         """A peer is gone; its socket is closed."""
 
+    def _filled(self) -> None:
+        """A peer has sent more than is read at a time. Subclasses that gather messages hear of it here."""
+
     def _attend(self, peer: Peer, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self._send(peer, b"")
@@ -128,6 +132,8 @@ class Connections(ABC):
         if not data:
             self._drop(peer)
             return False
+        if len(data) == CHUNK:
+            self._filled()
         try:
             self._take(peer, data)
         except Exception as error:  # whatever a damaged or foreign stream makes the unpickler raise

@@ -7,37 +7,23 @@ stays in the process that made it, served by one thread. A worker that dies is s
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import socket
-import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from typing_extensions import override
 
-from macurr import errors
 from macurr.curriculum import Curriculum
-from macurr.errors import (
-    BacklogError,
-    CurriculumError,
-    CurriculumLost,
-    MacurrError,
-    TaskTimeoutError,
-    TransportError,
-    UsageError,
-)
-from macurr.host import Assignment, CurriculumHost
-from macurr.messages import EnvSpec, Update
+from macurr.errors import TransportError, UsageError
+from macurr.host import CurriculumHost
+from macurr.messages import EnvSpec
 from macurr.transports.base import SyncedCurriculum
-from macurr.transports.encoding import encode
+from macurr.transports.channel import Channel, ProcessLink
 from macurr.transports.server import CurriculumServer
-from macurr.transports.wire import CHUNK, Address, FrameReader, not_sent, open_socket, pack, wait_for
+from macurr.transports.wire import Address
 
-__all__ = ["ProcessComponents", "ProcessLink", "make_multiprocessing_curriculum"]
+__all__ = ["ProcessComponents", "ProcessLink", "SharedComponents", "make_multiprocessing_curriculum"]
 
 DEFAULT_MAXSIZE = 64
 STUCK = 0.8
@@ -64,166 +50,52 @@ class ProcessComponents:
 
     def connect_many(self, spec: EnvSpec, count: int) -> list[ProcessLink]:
         """Register several environments over one socket, for those that are stepped together."""
-        return _Channel(self, spec, count).links
+        return Channel(self.address, self.timeout, self.maxsize).register(spec, count)
+
+    def shared(self) -> SharedComponents:
+        """The same address for environments that one thread of a process steps: they share one socket."""
+        return SharedComponents(self)
 
 
-class ProcessLink:
-    """An environment's connection over a socket, which it may share with others of its vector."""
+class SharedComponents:
+    """The address of a curriculum for environments that one thread of a process steps: they share one socket.
 
-    def __init__(self, channel: _Channel, env_id: int, step_fields: frozenset[str]) -> None:
-        self._channel = channel
-        self.env_id, self.step_fields = env_id, step_fields
-        self.tasks: deque[Assignment] = deque()
-        self._wait: float | None = None
+    So that the curriculum's process reads what several of them send, and answers them, in one go. Each environment
+    still has its own id, order of updates and stock of tasks, and leaves for itself when it is closed. What breaks the
+    socket ends the connection of all, such as a curriculum that refuses one of them. A copy, made by pickling, deep
+    copy or fork, makes a socket of its own.
 
-    def send(self, update: Update) -> None:
-        """Send one update; waits while `maxsize` updates are unapplied."""
-        self.send_all((update,), 0)
+    Args:
+        components: The curriculum's address.
+    """
 
-    def send_all(self, updates: Sequence[Update], want: int) -> None:
-        """Send several updates, and ask for tasks, in one message; waits while `maxsize` updates are unapplied."""
-        self._channel.send(updates, self.env_id, self._wait, want)
-        self._wait = None
+    def __init__(self, components: ProcessComponents) -> None:
+        self._components = components
+        self._channel: Channel | None = None
 
-    def request(self, k: int, *, start: bool) -> None:
-        """Ask for k tasks."""
-        self._channel.write(pack("request", self.env_id, k, start, self._wait))
-        self._wait = None
+    def connect(self, spec: EnvSpec) -> ProcessLink:
+        """Register one environment.
 
-    def started(self, wait: float) -> None:
-        """Note that a task from the stock is begun; travels with the next message."""
-        self._wait = wait
+        Raises:
+            CurriculumLost: nobody listens at the address.
+            UsageError: the curriculum refuses the environment.
+            TransportError: the key does not fit.
+        """
+        return self.connect_many(spec, 1)[0]
 
-    def task(self) -> Assignment:
-        """The oldest task asked for."""
-        self._channel.read_until(lambda: bool(self.tasks), TaskTimeoutError, "a task")
-        return self.tasks.popleft()
+    def connect_many(self, spec: EnvSpec, count: int) -> list[ProcessLink]:
+        """Register several environments."""
+        if self._channel is None or not self._channel.usable:
+            where = self._components
+            self._channel = Channel(where.address, where.timeout, where.maxsize)
+        return self._channel.register(spec, count)
 
-    def close(self) -> None:
-        """Close the socket."""
-        self._channel.close()
+    def shared(self) -> SharedComponents:
+        """Another such address, with a socket of its own."""
+        return SharedComponents(self._components)
 
-
-class _Channel:
-    """One authenticated socket, and the links that share it."""
-
-    def __init__(self, components: ProcessComponents, spec: EnvSpec, count: int) -> None:
-        self._timeout, self._maxsize = components.timeout, components.maxsize * count
-        try:
-            self._sock = open_socket(components.address, components.timeout)
-        except OSError as error:
-            raise CurriculumLost(
-                f"No curriculum listens at the address of this handle ({error}). Make the environments while the "
-                "object that make_multiprocessing_curriculum returned is open, and call its start() if start=False."
-            ) from error
-        self._sock.setblocking(False)  # what can be done at once takes one system call
-        self.close = weakref.finalize(self, _hang_up, self._sock, os.getpid())
-        self._reader = FrameReader()
-        self._sent = self._applied = 0
-        self.links: list[ProcessLink] = []
-        self._by_id: dict[int, ProcessLink] = {}
-        self.write(pack("hello", spec, count))
-        self.read_until(lambda: bool(self.links), TaskTimeoutError, "the curriculum's welcome")
-
-    def send(self, updates: Sequence[Update], env_id: int, wait: float | None, want: int) -> None:
-        """Send updates of one environment; waits while too many are unapplied."""
-        try:
-            data = pack("updates", env_id, wait, want, *map(encode, updates))
-        except TransportError:
-            raise
-        except Exception as error:  # pickle raises whatever an object's own methods raise
-            raise not_sent(updates[0], error) from error
-        if self._sent - self._applied >= self._maxsize:
-            self.read_until(
-                lambda: self._sent - self._applied < self._maxsize, BacklogError, "updates to be applied"
-            )
-        self.write(data)
-        self._sent += len(updates)
-
-    def write(self, data: bytes) -> None:
-        """Send bytes, all of them or none that anybody would read."""
-        try:
-            self._send_all(data)
-        except TimeoutError as error:
-            self.close()
-            raise BacklogError(self._late("room for updates")) from error
-        except OSError as error:
-            self._explain_loss(error)
-        except BaseException:
-            # Interrupted in the middle of a frame: nothing that follows could be read.
-            self.close()
-            raise
-
-    def _send_all(self, data: bytes) -> None:
-        deadline, rest = time.monotonic() + self._timeout, memoryview(data)
-        while rest:
-            try:
-                rest = rest[self._sock.send(rest) :]
-            except BlockingIOError:
-                if not wait_for(self._sock, deadline - time.monotonic(), writing=True):
-                    raise TimeoutError from None
-
-    def read_until(self, done: Callable[[], bool], late: type[MacurrError], what: str) -> None:
-        """Read until `done()`; what is already here costs no system call."""
-        deadline = 0.0
-        while not done():
-            now = time.monotonic()
-            deadline = deadline or now + self._timeout
-            if now >= deadline:
-                raise late(self._late(what))
-            try:
-                data = self._sock.recv(CHUNK)
-            except BlockingIOError:
-                wait_for(self._sock, deadline - now, writing=False)
-                continue
-            except OSError as error:
-                self._explain_loss(error)
-            if not data:
-                self._explain_loss(None)
-            for frame in self._reader.feed(data):
-                self._take(*frame)
-
-    def _take(self, kind: str, *parts: Any) -> None:
-        if kind == "task":
-            self._by_id[parts[0]].tasks.append(Assignment(*parts[1:]))
-        elif kind == "applied":
-            self._applied = parts[0]
-        elif kind == "welcome":
-            self.links = [ProcessLink(self, *welcome) for welcome in parts[0]]
-            self._by_id = {link.env_id: link for link in self.links}
-        else:
-            self.close()
-            name, message, trace = parts
-            raise getattr(errors, name, CurriculumError)(message) from CurriculumError(
-                f"In the curriculum's process:\n{trace}"
-            )
-
-    def _explain_loss(self, error: OSError | None) -> NoReturn:
-        """Raise why the connection broke: what the host said last, or that it is gone."""
-        with contextlib.suppress(OSError):
-            for frame in self._reader.feed(self._sock.recv(8 * CHUNK)):
-                self._take(*frame)
-        self.close()
-        raise CurriculumLost(
-            "The process that owns the curriculum is gone, or the curriculum was closed while environments were "
-            "running. Close the environments first."
-        ) from error
-
-    def _late(self, what: str) -> str:
-        ids = sorted(self._by_id) or "(new)"
-        return (
-            f"Environment {ids} waited {self._timeout:g} s for {what}; {self._sent - self._applied} of its updates "
-            f"are under way (at most {self._maxsize}). The curriculum is too slow or blocked: make its updates "
-            "cheaper, send fewer (max_envs, step_fields), or raise timeout or maxsize."
-        )
-
-
-def _hang_up(sock: socket.socket, pid: int) -> None:
-    # Children that were forked in the meantime hold the connection open, so it is shut down; they only let go of it.
-    if os.getpid() == pid:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-    sock.close()
+    def __reduce__(self) -> Any:
+        return SharedComponents, (self._components,)
 
 
 class MultiProcessingCurriculum(SyncedCurriculum):

@@ -1,11 +1,11 @@
 """The serving side of the process transport: one thread, one selector, no lock on the data path.
 
 Requests for stock tasks are answered as soon as they are read; updates wait in one first-in-first-out queue and
-are applied one at a time, with a look at the sockets once a millisecond has passed since the last. While every
-environment finds its next task in its stock, results gather for a hundredth of a second before they are read. A slow
-curriculum delays a task by at most one update, and what waits is bounded by the environments' own windows
-(`maxsize` updates each). A call that does not return within the timeout is noticed by a watchdog thread, which
-tells everybody.
+are applied one at a time, with a look at the sockets once a millisecond has passed since the last. Tasks for the
+environments of one socket go out together, before the next look and before a sleep. While every environment finds its
+next task in its stock, results gather for one to five hundredths of a second before they are read. A slow curriculum
+delays a task by at most one update, and what waits is bounded by the environments' own windows (`maxsize` updates
+each). A call that does not return within the timeout is noticed by a watchdog thread, which tells everybody.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from macurr.host import CurriculumHost
 from macurr.messages import EnvSpec
 from macurr.transports.connections import Connections, Peer
 from macurr.transports.encoding import decode
+from macurr.transports.naps import Nap
 from macurr.transports.wire import CHUNK, pack
 
 __all__ = ["CurriculumServer"]
 
 LOOK_SECONDS = 0.001
 """How long updates may be applied without a look at the sockets, which takes a system call."""
-NAP_SECONDS = 0.01
-"""How long results gather while nobody waits: each wake-up takes the interpreter from the learner, and cold caches."""
 AWAKE_SECONDS = 0.25
 """How long every message is read at once, after one that somebody waits for."""
 PATIENT_SECONDS = 0.003
@@ -62,8 +61,11 @@ class CurriculumServer(Connections):
         self._busy: tuple[str, float] | None = None
         self._ended = threading.Event()
         self._ack_every = max(1, window // 2)
+        self._nap = Nap(self._ack_every)
         self._queue: deque[tuple[Peer, str, Callable[[], object]]] = deque()
+        self._answering: list[Peer] = []
         self._looked = 0.0
+        self._messages, self._full = 0, False
         self._hurry()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -138,9 +140,13 @@ class CurriculumServer(Connections):
     def _turn(self) -> None:
         now = time.monotonic()
         if not self._queue or now - self._looked > LOOK_SECONDS:
-            if not self._queue and now > self._awake_until:
-                time.sleep(NAP_SECONDS)
+            self._answer()
+            napping = not self._queue and now > self._awake_until
+            if napping:
+                time.sleep(self._nap.seconds)
             self._look()
+            if napping:
+                self._nap.over(self._messages, self._full)
         if self._queue:
             self._do(*self._queue.popleft())
         if self._strangers:
@@ -150,6 +156,7 @@ class CurriculumServer(Connections):
         self._awake_until = time.monotonic() + AWAKE_SECONDS
 
     def _look(self) -> None:
+        self._messages, self._full = 0, False
         for key, events in self._selector.select(0 if self._queue else self._patience()):
             if key.data is not None:
                 self._attend(key.data, events)
@@ -158,7 +165,15 @@ class CurriculumServer(Connections):
                 self._accept()
             else:
                 self._bell.recv(CHUNK)
+        self._answer()
         self._looked = time.monotonic()
+
+    def _answer(self) -> None:
+        """Send every environment the tasks that have been drawn for it."""
+        for peer in self._answering:
+            answers, peer.answers = peer.answers, []
+            self._send(peer, pack("tasks", *answers))
+        self._answering.clear()
 
     def _drain(self) -> None:
         """Take in what is already on the sockets, then apply it all."""
@@ -167,11 +182,13 @@ class CurriculumServer(Connections):
                 pass
         while self._queue:
             self._do(*self._queue.popleft())
+        self._answer()
 
     # Frames
 
     @override
     def _route(self, peer: Peer, kind: str, *parts: Any) -> None:
+        self._messages += 1
         if kind == "updates":
             self._take_updates(peer, *parts)
             return
@@ -182,13 +199,18 @@ class CurriculumServer(Connections):
             self._queue.append((peer, "request for tasks", partial(self._draw, peer, *parts)))
         elif kind == "hello":
             self._do(peer, "registration", partial(self._hello, peer, *parts))
+        elif kind == "leave":  # behind the updates of this environment that are still waiting
+            self._queue.append((peer, "departure", partial(self._leave, peer, *parts)))
         else:
             raise TransportError(f"Unknown message {kind!r}.")
 
     def _take_updates(
         self, peer: Peer, env_id: int, wait: float | None, want: int, *encoded: tuple[Any, ...]
     ) -> None:
-        if not want or (wait is not None and wait > PATIENT_SECONDS):
+        waited = wait is not None and wait > PATIENT_SECONDS
+        if waited:
+            self._nap.cut()
+        if waited or not want:
             self._hurry()
         if wait is not None:
             self._do(peer, "start of a task", partial(self._start, peer, env_id, wait))
@@ -202,11 +224,17 @@ class CurriculumServer(Connections):
             self._do(peer, "request for tasks", draw)
 
     @override
+    def _filled(self) -> None:
+        self._full = True
+
+    @override
     def _left(self, peer: Peer) -> None:
         if peer.reader.torn:
             self._host.counters.lost_frames += 1
-            _logger.warning("Environments %s broke off in the middle of a message; it is lost.", peer.env_ids)
-        for env_id in peer.env_ids:
+            _logger.warning(
+                "Environments %s broke off in the middle of a message; it is lost.", sorted(peer.env_ids)
+            )
+        for env_id in sorted(peer.env_ids):
             # Behind the updates of this environment that are still waiting.
             self._queue.append((peer, "departure", partial(self._host.disconnect, env_id)))
 
@@ -241,7 +269,7 @@ class CurriculumServer(Connections):
         welcomes = []
         for _ in range(count):
             welcome = self._host.connect(spec)
-            peer.env_ids.append(welcome.env_id)
+            peer.env_ids.add(welcome.env_id)
             welcomes.append(tuple(welcome))
         self._send(peer, pack("welcome", welcomes))
 
@@ -249,8 +277,16 @@ class CurriculumServer(Connections):
         self._check_owner(peer, env_id)
         if wait is not None:
             self._host.start(env_id, wait)
-        for assignment in self._host.draw(env_id, k, start=start):
-            self._send(peer, pack("task", env_id, *assignment))
+        if not peer.answers:
+            self._answering.append(peer)
+        peer.answers += [(env_id, *assignment) for assignment in self._host.draw(env_id, k, start=start)]
+        if start:  # somebody waits for it
+            self._answer()
+
+    def _leave(self, peer: Peer, env_id: int) -> None:
+        self._check_owner(peer, env_id)
+        peer.env_ids.discard(env_id)
+        self._host.disconnect(env_id)
 
     def _start(self, peer: Peer, env_id: int, wait: float) -> None:
         self._check_owner(peer, env_id)
@@ -265,7 +301,9 @@ class CurriculumServer(Connections):
 
     def _check_owner(self, peer: Peer, env_id: Any) -> None:
         if env_id not in peer.env_ids:
-            raise TransportError(f"This connection is of the environments {peer.env_ids}, not of {env_id}.")
+            raise TransportError(
+                f"This connection is of the environments {sorted(peer.env_ids)}, not of {env_id}."
+            )
 
 
 def _after_fork_in_child() -> None:

@@ -178,25 +178,27 @@ class FrameReader:
         Raises:
             TransportError: the bytes are no frames.
         """
-        if not self._buffer and len(data) >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(data)
-            if len(data) == _LENGTH.size + size:  # nearly always one whole frame
-                yield pickle.loads(memoryview(data)[_LENGTH.size :])
-                return
-        self._buffer += data
-        start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(self._buffer, start)
-            if size > LARGEST_FRAME:
-                raise TransportError(f"The stream announces a frame of {size} bytes: it is damaged.")
-            end = start + _LENGTH.size + size
-            if len(self._buffer) < end:
+        whole = not self._buffer  # nearly always: frames are read where they are
+        stream: bytes | bytearray = data
+        if not whole:
+            self._buffer += data
+            stream = self._buffer
+        start, size = 0, len(stream)
+        while size - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(stream, start)
+            if length > LARGEST_FRAME:
+                raise TransportError(f"The stream announces a frame of {length} bytes: it is damaged.")
+            end = start + _LENGTH.size + length
+            if end > size:
                 break
-            with memoryview(self._buffer) as view, view[start + _LENGTH.size : end] as body:
+            with memoryview(stream) as view, view[start + _LENGTH.size : end] as body:
                 frame = pickle.loads(body)
             start = end
             yield frame
-        del self._buffer[:start]
+        if whole:
+            self._buffer += data[start:]
+        else:
+            del self._buffer[:start]
 
     @property
     def torn(self) -> bool:

@@ -2,7 +2,6 @@
 
 import pickle
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from macurr.errors import PoolError, UsageError
-from macurr.opponents import AgentPool
+from macurr.opponents import AgentPool, OpponentTaskSpace, pool_folder
 from macurr.opponents.retention import choose_victims
 
 
@@ -126,8 +125,7 @@ def test_looking_reads_the_folder_only_after_changes(pool, monkeypatch):
         assert 7 not in pool
     monkeypatch.undo()
     AgentPool(pool.path).add(weights(3))
-    time.sleep(0.005)  # a look at the folder holds for a millisecond
-    assert pool.ids == [0, 1, 2, 3]
+    assert pool.ids == [0, 1, 2, 3]  # of the same process: at once
 
 
 def test_others_snapshots_are_seen_at_once(tmp_path):
@@ -139,6 +137,32 @@ def test_others_snapshots_are_seen_at_once(tmp_path):
         if i % 3 == 2:
             writer.remove(snapshot)
             assert snapshot not in reader
+
+
+def test_what_others_do_is_seen_soon_and_at_once_by_who_asks_for_it(pool, monkeypatch):
+    import os
+    import shutil
+
+    now = [1000.0]
+    monkeypatch.setattr(pool_folder.time, "monotonic", lambda: now[0])
+    pool.add(weights(0))
+    assert pool.ids == [0]
+    shutil.copy(pool.file(0), pool.file(7))  # as another process would
+    now[0] += 0.04
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", None)  # no look at the folder
+        assert (pool.ids, pool.latest, len(pool), 0 in pool) == ([0], 0, 1, True)
+    now[0] += 0.02
+    assert pool.ids == [0, 7]
+    shutil.copy(pool.file(0), pool.file(9))
+    assert pool.ids == [0, 7]
+    assert 8 not in pool  # it looks
+    assert pool.ids == [0, 7, 9]
+    shutil.copy(pool.file(0), pool.file(11))
+    assert OpponentTaskSpace(pool).check(11) == 11
+    shutil.copy(pool.file(0), pool.file(12))
+    assert pool.add(weights(1)) == 13
+    assert pool.ids == [0, 7, 9, 11, 12, 13]
 
 
 def test_tags(pool):

@@ -368,6 +368,7 @@ def _asks_for_a_task(link, task):
 
 def _waited_for_its_stock(link, task):
     link.task()
+    link._waited = True  # as if the task had not been there
     link.started(0.5)
     link.send_all([_result(link, task)], 1)
 

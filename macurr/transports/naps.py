@@ -1,0 +1,46 @@
+"""How long a serving side lets messages gather before it reads them."""
+
+from __future__ import annotations
+
+__all__ = ["Nap"]
+
+LEAST, MOST = 0.01, 0.05
+"""Seconds."""
+GROWTH = 0.0005
+"""Seconds that a nap is longer than the last, where that is worth it."""
+WORTH, ENOUGH = 2, 32
+"""Messages that gather in a nap: with fewer, naps do not save wake-ups; with more, their share in the work is small."""
+
+
+class Nap:
+    """The length of naps in a thread that shares its interpreter, and its processor's caches, with a learner.
+
+    What a message costs is mostly what the first after a wake-up costs: the interpreter and cold caches. So while many
+    messages come and nobody waits, naps grow slowly, until enough gather in each; and somebody who waits cuts them in
+    half. What is gathered, in bytes, must fit into the sockets: where one was filled, the next nap is a short one.
+
+    Args:
+        enough: How many messages are enough at most: what a single sender may have under way, by half.
+    """
+
+    def __init__(self, enough: int) -> None:
+        self.seconds = LEAST
+        self._enough = min(ENOUGH, enough)
+
+    def over(self, messages: int, full: bool) -> None:
+        """Note what a nap has gathered.
+
+        Args:
+            messages: How many.
+            full: Whether there was more from one sender than is read at a time.
+        """
+        if full or messages < WORTH:
+            self.seconds = LEAST
+        elif messages < self._enough:
+            self.seconds = min(MOST, self.seconds + GROWTH)
+        else:
+            self.seconds = max(LEAST, self.seconds - GROWTH)
+
+    def cut(self) -> None:
+        """Note that somebody has waited."""
+        self.seconds = max(LEAST, self.seconds / 2)
