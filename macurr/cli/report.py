@@ -27,11 +27,16 @@ def add_command(commands: Any) -> None:
         default=True,
         help="play and film a match on each of the levels that mattered (default: on)",
     )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="file for the page; the picture of an evaluated run is written beside it (default: RUN/report.html)",
+    )
     parser.set_defaults(command=_report)
 
 
 def _report(args: argparse.Namespace) -> int:
     from macurr.training import write_report
 
-    print(f"Report: {write_report(args.directory, films=args.films)}")
+    print(f"Report: {write_report(args.directory, films=args.films, out=args.out)}")
     return DONE

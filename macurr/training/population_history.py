@@ -54,7 +54,7 @@ class PopulationHistory:
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The lines of a history, oldest first; none where there is no file.
 
-    A last line that is still being written, or that its writer left unfinished as it died, is left out.
+    A line that is still being written, that its writer left unfinished as it died, or that is damaged ends them.
 
     Args:
         path: `population.jsonl` of a run, or `members/<name>/history.jsonl` of a population's directory.
@@ -68,6 +68,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except ValueError:
+            break
+        if not isinstance(row, dict):
             break
         rows.append(row)
     return rows

@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from macurr.errors import ConfigError
+from macurr.persistence import write_atomically
 from macurr.training import panels
 from macurr.training.evaluation import Evaluation
 from macurr.training.reporting.headline import METHODS, RIVALS, benchmarks, team_benchmarks, title_of
@@ -32,7 +34,9 @@ _GRID: Any = {
 }
 
 
-def write_report(path: str | os.PathLike[str], *, films: bool = True) -> Path:
+def write_report(
+    path: str | os.PathLike[str], *, films: bool = True, out: str | os.PathLike[str] | None = None
+) -> Path:
     """Write report.html of a run, and of an evaluated one report.png too.
 
     The page holds everything that it shows and asks for nothing from anywhere. A run that is still going on, or that
@@ -42,6 +46,8 @@ def write_report(path: str | os.PathLike[str], *, films: bool = True) -> Path:
         path: The run's directory.
         films: Whether to play a match on each of the levels that mattered, and to film it where the environment
             draws pictures.
+        out: The page's file; None for report.html in the run's directory. an evaluated run's picture is
+            written beside it, with the same name and .png.
 
     Returns:
         The page's file.
@@ -52,17 +58,29 @@ def write_report(path: str | os.PathLike[str], *, films: bool = True) -> Path:
     record = read_record(path)
     with bounded_threads(record.config.threads):
         text = page(record, films=films)
-    record.directory.write(record.directory.report, text.encode())
+    file = record.directory.report if out is None else Path(out)
+    _write(file, text.encode())
     if record.evaluation is not None:
-        _write_picture(record, record.evaluation)
-    return record.directory.report
+        picture = record.directory.picture if out is None else file.with_suffix(".png")
+        _write(picture, _picture(record, record.evaluation))
+    return file
 
 
-def _write_picture(record: Record, evaluation: Evaluation) -> None:
+def _write(file: Path, data: bytes) -> None:
+    try:
+        write_atomically(file, data)
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be written: {error.strerror or error}. Make room, or name a file of your own for the page: "
+            "macurr report RUN --out FILE. The run itself is only read, and intact."
+        ) from error
+
+
+def _picture(record: Record, evaluation: Evaluation) -> bytes:
     picture = io.BytesIO()
     with mpl.rc_context(panels.STYLE):
         _draw(record, evaluation).savefig(picture, dpi=110)
-    record.directory.write(record.directory.picture, picture.getvalue())
+    return picture.getvalue()
 
 
 def _draw(record: Record, evaluation: Evaluation) -> Figure:

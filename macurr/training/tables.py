@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def append_row(file: Path, row: Mapping[str, Any]) -> None:
     header = _header(file)
     names = [*header, *(name for name in row if name not in header)]
     if header and len(names) > len(header):
-        wider = _text(names, _complete(file.read_text())[1], head=True)
+        wider = _text(names, _complete(_content(file))[1], head=True)
         write_atomically(file, wider.encode())
     text = _text(names, [[row.get(name, "") for name in names]], head=not header)
     with file.open("a", newline="") as out:
@@ -45,7 +46,7 @@ def cut_rows(file: Path, update: int) -> None:
     """
     if not file.exists():
         return
-    header, rows = _complete(file.read_text())
+    header, rows = _complete(_content(file))
     if not header:
         file.unlink()
         return
@@ -54,18 +55,28 @@ def cut_rows(file: Path, update: int) -> None:
 
 
 def read_csv(file: Path) -> dict[str, list[float]]:
-    """The columns of a table of numbers, by name; empty where there is none. An empty cell is NaN.
+    """The columns of a table of numbers, by name; empty where there is none. A cell without a number is NaN.
 
     Args:
         file: The table. A run may be writing to it: half a row at its end is left out.
     """
     if not file.exists():
         return {}
-    header, rows = _complete(file.read_text())
+    header, rows = _complete(_content(file))
     columns = zip(*rows, strict=True) if rows else ()
-    return {
-        name: [float(cell or "nan") for cell in column] for name, column in zip(header, columns, strict=False)
-    }
+    return {name: [*map(_number, column)] for name, column in zip(header, columns, strict=False)}
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:  # empty, or damaged by a crash of the machine
+        return math.nan
+
+
+def _content(file: Path) -> str:
+    """The text of a table, with a mark for each byte that is none of it."""
+    return file.read_text(errors="replace")
 
 
 def _complete(text: str) -> tuple[list[str], list[list[str]]]:

@@ -458,6 +458,37 @@ def test_a_run_of_one_update_is_drawn(stopped):
     assert not [word for word in page.words if re.fullmatch(r"1[0-9]{2}\.[0-9]", word)]
 
 
+def test_a_run_that_is_not_ones_own_is_reported_elsewhere(race, tmp_path):
+    shutil.copytree(race, tmp_path / "run")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
+    file = write_report(tmp_path / "run", films=False, out=tmp_path / "mine.html")
+    assert file == tmp_path / "mine.html"
+    assert [section["id"] for section in Page(file).all("section")] == SECTIONS
+    with Image.open(tmp_path / "mine.png") as picture:
+        assert picture.width > 1000
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
+    with pytest.raises(ConfigError, match=r"mine\.html cannot be written: .*--out FILE.*intact"):
+        write_report(race, films=False, out=tmp_path / "nowhere" / "mine.html")
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"abc"])
+def test_a_damaged_number_is_missing(race, tmp_path, damage):
+    shutil.copytree(race, tmp_path / "run")
+    for table in ("metrics.csv", "timing.csv"):
+        file = tmp_path / "run" / table
+        rows = file.read_bytes().splitlines(keepends=True)
+        rows[2] = rows[2].rpartition(b",")[0] + b"," + damage + b"\n"
+        file.write_bytes(b"".join(rows))
+    record = read_record(tmp_path / "run")
+    assert np.isnan(record.metrics["learning_rate"]).tolist() == [
+        False,
+        True,
+        *[False] * (record.updates - 2),
+    ]
+    page = Page(write_report(tmp_path / "run", films=False))
+    assert page.reading("Step size")["rows"][0]["said"][1] == "\N{EN DASH}"
+
+
 def test_a_damaged_evaluation_is_told(race, tmp_path):
     shutil.copytree(race, tmp_path / "run")
     (tmp_path / "run" / "evaluation.json").write_text("{")

@@ -188,7 +188,10 @@ def test_damaged_entries_are_left_out(tmp_path, content, caplog):
         ("objective", float("nan")),
         ("weights", "../../one/member.json"),
         ("settings", {"a": "b"}),
+        ("settings", [0.5]),
         ("steps", None),
+        ("steps", float("inf")),
+        ("objective", 10**400),
     ],
 )
 def test_impossible_entries_are_left_out(tmp_path, field, value):
@@ -365,6 +368,9 @@ def test_history_is_cut_and_tolerates_a_torn_line(tmp_path):
     with history.path.open("a") as file:
         file.write('{"round": 4, "sett')
     assert [row["round"] for row in read_history(history.path)] == [0, 1, 2, 3]
+    history.path.write_text('{"round": 0}\n17\n{"round": 2}\n')
+    assert read_history(history.path) == [{"round": 0}], "what is no row ends them"
+    history.path.write_text("".join(f'{{"round": {i}}}\n' for i in range(4)))
     again = PopulationHistory(history.path)
     again.cut(2)
     again.add({"round": "new"})

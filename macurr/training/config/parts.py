@@ -120,8 +120,10 @@ class PBTConfig:
     pbt: bool = setting(
         False, FLAG, "replace the worst policies by copies of the best, and mutate hyper-parameters"
     )
-    pbt_period: int = setting(5_000_000, whole(1), "environment steps between two rounds of it")
-    pbt_start: int = setting(20_000_000, whole(0), "environment steps before the first round")
+    pbt_period: int = setting(
+        5_000_000, whole(1), "environment steps of the run, all policies together, between two rounds of it"
+    )
+    pbt_start: int = setting(20_000_000, whole(0), "environment steps of the run before the first round")
     pbt_replace_fraction: float = setting(
         0.3, real(0, 1), "share of the policies, rounded up, that may be replaced, and that may be copied"
     )

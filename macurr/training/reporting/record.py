@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,20 @@ class History:
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> History:
         """From the state of a `PlayHistory`."""
-        met = np.asarray(kept["past_opponents"], np.int64)[:-1]
-        played = met.any(axis=0)
-        return cls(
+        history = cls(
             np.asarray(kept["steps"], np.float64),
             np.asarray(kept["past_plays"], np.int64),
             np.asarray(kept["past_scores"], np.float64),
-            np.asarray(kept["opponents"], np.int64)[played],
-            np.asarray(kept["taken"], np.int64)[played],
-            met[:, played],
+        )
+        if "past_opponents" not in kept:  # a run of an earlier macurr
+            return history
+        met = np.asarray(kept["past_opponents"], np.int64)[:-1]
+        played = met.any(axis=0)
+        return replace(
+            history,
+            opponents=np.asarray(kept["opponents"], np.int64)[played],
+            taken=np.asarray(kept["taken"], np.int64)[played],
+            met=met[:, played],
         )
 
     @property
