@@ -30,6 +30,8 @@ __all__ = ["LiveDisplay", "PlainDisplay", "make_display"]
 
 _QUIET = 10.0
 """Seconds between two lines, at least."""
+_ROOMY = 72
+"""Characters of a line that has room for the time that has passed, too."""
 
 
 _CURRICULA = {
@@ -166,15 +168,14 @@ class LiveDisplay(Listener):
 
     def __init__(self, console: Console) -> None:
         self.run: RunDir | None = None
+        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("[dim]left"))
         self._bar = _Bars(
             SpinnerColumn(finished_text="[green]\u2713"),
             TextColumn("[bold]{task.description:<8}"),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
             TextColumn("[dim]{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("[dim]left"),
+            *(times if console.width >= _ROOMY else times[1:]),
             console=console,
             expand=True,
         )
@@ -224,6 +225,7 @@ class LiveDisplay(Listener):
 
 
 def make_display() -> PlainDisplay | LiveDisplay:
-    """The display that suits standard output."""
+    """The display that suits standard output: bars need a terminal on which the cursor can go back."""
     console = Console()
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    live = console.is_terminal and not console.is_dumb_terminal
+    return LiveDisplay(console) if live else PlainDisplay(console)

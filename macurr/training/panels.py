@@ -28,6 +28,7 @@ __all__ = [
     "STYLE",
     "WIN",
     "against_the_past",
+    "breadth",
     "learning",
     "level_scores",
     "levels_that_mattered",
@@ -240,6 +241,25 @@ def result_matrix(axes: Axes, evaluation: Evaluation) -> None:
     axes.tick_params(which="both", length=0)
     for side in axes.spines.values():
         side.set_visible(False)
+
+
+def breadth(axes: Axes, metrics: Mapping[str, Floats], levels: int) -> None:
+    """Entropy of the choice of levels; nothing where it is not known."""
+    entropy = metrics.get("curriculum_entropy", np.zeros(0))
+    if not np.isfinite(entropy).any():
+        axes.set_axis_off()
+        return
+    _title(
+        axes, "How widely it chooses levels", "entropy of the choice in nats; low where it is set on a few"
+    )
+    steps, widest = metrics["steps"], float(np.log(levels))
+    axes.axhline(widest, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.text(steps[-1], 0.985 * widest, "uniform over all", color=SOFT, fontsize=9, ha="right", va="top")
+    _line(axes, steps, entropy, BLUE, "entropy")
+    axes.set_ylim(0, 1.08 * max(widest, float(np.nanmax(entropy)), 1e-6))
+    axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
+    axes.grid(axis="y", color=FAINT)
+    _steps(axes)
 
 
 def _title(axes: Axes, title: str, subtitle: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from macurr.training.reporting.headline import METHODS, RIVALS, benchmarks, team
 from macurr.training.reporting.page import page
 from macurr.training.reporting.record import Record, read_record
 from macurr.training.reporting.words import number, percent
+from macurr.training.scoring import Team
 from macurr.training.threads import bounded_threads
 
 __all__ = ["write_report"]
@@ -93,7 +95,11 @@ def _draw(record: Record, evaluation: Evaluation) -> Figure:
     panels.against_the_past(figure.add_subplot(grid[0, 2]), evaluation)
     panels.level_scores(figure.add_subplot(grid[1, 0]), record.history, record.config.tasks.score)
     panels.levels_that_mattered(figure.add_subplot(grid[1, 1]), record.history)
-    panels.result_matrix(figure.add_subplot(grid[1, 2]), evaluation)
+    corner = figure.add_subplot(grid[1, 2])
+    if evaluation.snapshots:
+        panels.result_matrix(corner, evaluation)
+    else:
+        panels.breadth(corner, record.metrics, record.config.tasks.levels)
     return figure
 
 
@@ -110,8 +116,8 @@ def _headline(figure: Figure, record: Record, evaluation: Evaluation) -> None:
     )
     right: Any = {"ha": "right", "va": "center"}
     figure.text(0.975, 0.955, _verdict(evaluation), fontsize=13, color=panels.INK, **right)
-    how = ", every seat; a draw counts half; 95 % intervals" if evaluation.rows else ""
-    below = f"on {evaluation.seeds} held-out levels{how}"
+    how = ", every seat; a draw counts half" if evaluation.rows else ", mean over agents"
+    below = f"on {evaluation.seeds} held-out levels{how}; 95 % intervals"
     figure.text(0.975, 0.92, below, fontsize=10, color=panels.SOFT, **right)
 
 
@@ -123,5 +129,11 @@ def _verdict(evaluation: Evaluation) -> str:
     if said:
         return f"Final policy scores {',  '.join(said)}"
     return ",  ".join(
-        f"{name} returns {number(team.mean_return)}" for name, team in team_benchmarks(evaluation)
+        f"{name} returns {number(team.mean_return)}{_interval(team)}"
+        for name, team in team_benchmarks(evaluation)
     )
+
+
+def _interval(team: Team) -> str:
+    """One level alone tells nothing of it."""
+    return f" ({number(team.low)} to {number(team.high)})" if math.isfinite(team.high) else ""

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,22 @@ def test_the_evaluation_has_a_bar_of_its_own():
     assert all(text in out.getvalue() for text in ("50%", "1 of 2 games"))
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_nothing_is_cut_off_or_broken_on_a_narrow_terminal(width):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=width, color_system=None)
+    with LiveDisplay(console) as display:
+        display.began(RunDir(Path("runs/apple_race_v0-20261121-162000")), TrainConfig())
+        display.updated(STATUS)
+        display.evaluating(100, 12_204)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out.getvalue()
+    assert "100 of 12,204 games" in out.getvalue()
+    shown = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", out.getvalue()).replace("\r", "\n").splitlines()
+    assert max(map(len, shown)) <= width
+    assert "run directory runs/apple_race_v0-20261121-162000" in " ".join(" ".join(shown).split())
+    assert display.width == width
+
+
 def test_the_training_is_over_when_the_evaluation_begins():
     # Minutes may end a run before its steps are done: its bar does not go on counting them.
     out = io.StringIO()
@@ -117,3 +134,10 @@ def test_what_a_run_is_in_one_line(settings, wanted):
 
 def test_no_terminal_no_bars():
     assert isinstance(make_display(), PlainDisplay)
+
+
+@pytest.mark.parametrize(("kind", "display"), [("xterm", LiveDisplay), ("dumb", PlainDisplay)])
+def test_bars_need_a_terminal_that_can_go_back(monkeypatch, kind, display):
+    monkeypatch.setenv("TERM", kind)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    assert isinstance(make_display(), display)

@@ -8,6 +8,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,11 +17,14 @@ from macurr.errors import ConfigError
 from macurr.opponents import AgentPool
 from macurr.training import Listener, TrainConfig, train, write_report
 from macurr.training.evaluation import Evaluation
+from macurr.training.panels import STYLE
+from macurr.training.report import _draw
 from macurr.training.reporting.levels import chosen_levels
 from macurr.training.reporting.record import History, read_record
 from macurr.training.reporting.rivals import rivals_section
 from macurr.training.reporting.words import percent
 from macurr.training.rundir import RunDir, read_csv
+from macurr.training.scoring import Team
 
 TINY = {
     "transport": "local",
@@ -503,6 +507,36 @@ def test_a_run_without_numbers_is_refused(race, tmp_path):
         write_report(tmp_path / "run")
     with pytest.raises(ConfigError, match="not the directory of a macurr run"):
         write_report(tmp_path)
+
+
+# The picture
+
+
+def axes_of(record):
+    with mpl.rc_context(STYLE):
+        return {axes.get_title(loc="left"): axes for axes in _draw(record, record.evaluation).axes}
+
+
+def test_the_picture_shows_a_critic_that_knows_nothing_yet(race):
+    record = read_record(race)
+    knows = np.linspace(-0.8, 0.4, record.updates)
+    worse = np.linspace(-40.0, 0.4, record.updates)
+    for values, bottom in ((knows, -0.88), (worse, -1.0), (np.abs(knows), 0.0)):
+        metrics = {**record.metrics, "explained_variance": values}
+        axes = axes_of(dataclasses.replace(record, metrics=metrics))["The learner"]
+        assert axes.get_ylim() == pytest.approx((bottom, 1.0))
+
+
+def test_the_picture_of_agents_that_learn_together_has_no_empty_corner(race):
+    record = read_record(race)
+    assert "Who beats whom" in axes_of(record)
+    team = Team("final policy", 960, 3, 1.5, 1.0, 2.0, (1.0, 2.0))
+    evaluation = dataclasses.replace(record.evaluation, rows=(), snapshots=(), matrix=(), teams=(team,))
+    together = dataclasses.replace(record, evaluation=evaluation)
+    axes = axes_of(together)["How widely it chooses levels"]
+    assert axes.get_ylim()[1] >= np.log(20)
+    said = [text.get_text() for text in _draw(together, evaluation).texts]
+    assert "the final policy returns 1.5 (1 to 2)" in said
 
 
 # Levels
