@@ -5,16 +5,20 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from macurr.cli import main
+from macurr.cli.ending import Terminated, terminable
 from macurr.cli.settings import flag
 from macurr.errors import ConfigError
+from macurr.persistence import load_state
 from macurr.training import TrainConfig
 from macurr.training.config import settings_of
 from macurr.training.rundir import RunDir
+from tests.support.processes import descendants_of
 from tests.support.scripts import ROOT
 
 TINY = [
@@ -394,6 +398,68 @@ def test_every_setting_has_an_option(elsewhere, asked):
     assert asked == [TrainConfig.of(**settings)]
 
 
+def test_sigterm_ends_a_command_as_ctrl_c_does_and_is_given_back():
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work():
+        with terminable():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    with pytest.raises(Terminated):
+        work()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_is_left_alone_in_other_threads_and_where_it_is_ignored():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def elsewhere():
+        with terminable():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_second_sigterm_ends_at_once_unless_it_is_the_same_wish():
+    script = (
+        "import sys, time\n"
+        "from macurr.cli import ending\n"
+        "ending._SAME = float(sys.argv[1])\n"
+        "with ending.terminable():\n"
+        "    try:\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(30)\n"
+        "    except ending.Terminated:\n"
+        "        print('saving', flush=True)\n"
+        "        sys.stdin.readline()\n"
+        "        print('saved', flush=True)\n"
+    )
+    for same, code, rest in (("60", 0, "saved\n"), ("0", -signal.SIGTERM, "")):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, same], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            for line in ("ready\n", "saving\n"):
+                assert process.stdout.readline() == line
+                process.send_signal(signal.SIGTERM)
+            if code == 0:
+                time.sleep(0.2)
+            else:
+                process.wait(20)
+            out, _ = process.communicate("\n" if code == 0 else None, timeout=20)
+            assert (process.returncode, out) == (code, rest)
+
+
 def test_what_may_change_when_a_run_goes_on(elsewhere, capsys):
     assert call("train", *TINY, "--steps", "240", "--out", "run") == 0
     before = (elsewhere / "run" / "metrics.csv").read_bytes()
@@ -405,7 +471,20 @@ def test_what_may_change_when_a_run_goes_on(elsewhere, capsys):
     assert len(list((elsewhere / "run" / "tensorboard").iterdir())) == 1
 
 
-def test_ctrl_c_saves_and_resume_goes_on(elsewhere):
+def tell_group(process, number):
+    os.killpg(process.pid, number)  # a terminal sends it to every process of the group
+
+
+def tell_everybody(process, number):
+    """As batch systems do, and `timeout`, which tells the process twice."""
+    family = descendants_of(process.pid)
+    assert len(family) == 3, "a collector and two workers"
+    for pid in [process.pid, *family, process.pid]:
+        os.kill(pid, number)
+
+
+def ended(folder, number, whom):
+    """A run without an end after a signal: its exit code, what it said, and its table."""
     command = [sys.executable, "-m", "macurr.cli", "train"]
     sizes = ["--workers", "2", "--envs-per-worker", "4", "--rollout", "30", *TINY[8:]]
     started = subprocess.Popen(
@@ -416,17 +495,30 @@ def test_ctrl_c_saves_and_resume_goes_on(elsewhere):
         start_new_session=True,
     )
     try:
-        rows = elsewhere / "run" / "metrics.csv"
+        rows = folder / "run" / "metrics.csv"
         deadline = time.monotonic() + 60
         while not (rows.exists() and rows.read_text().count("\n") > 3) and time.monotonic() < deadline:
             time.sleep(0.05)
-        os.killpg(started.pid, signal.SIGINT)  # a terminal sends it to every process of the group
+        whom(started, number)
         out, error = started.communicate(timeout=60)
     finally:
         started.kill()
-    assert started.returncode == 130, error
-    assert error == ""
-    assert "go on with: macurr train --resume run" in out
+    return started.returncode, out, error, rows
+
+
+def test_sigterm_to_everybody_saves_and_says_so(elsewhere):
+    code, out, error, rows = ended(elsewhere, signal.SIGTERM, tell_everybody)
+    assert (code, error) == (143, "")
+    assert "Terminated. Everything is saved; go on with: macurr train --resume run" in out
+    saved = load_state(elsewhere / "run" / "checkpoint.state")["counters"]["update"]
+    assert saved == rows.read_text().count("\n") - 1 >= 3, "not a single update is lost"
+
+
+def test_ctrl_c_saves_and_resume_goes_on(elsewhere):
+    code, out, error, rows = ended(elsewhere, signal.SIGINT, tell_group)
+    assert (code, error) == (130, "")
+    assert "Interrupted. Everything is saved; go on with: macurr train --resume run" in out
+    command = [sys.executable, "-m", "macurr.cli", "train"]
     updates = rows.read_text().count("\n") - 1
     done = subprocess.run(
         [*command, "--resume", "run", "--steps", str(240 * (updates + 2))],

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from macurr.cli import evaluate, report, tournament, train
-from macurr.cli.options import CANNOT, INTERRUPTED, Parser
+from macurr.cli.ending import Terminated
+from macurr.cli.options import CANNOT, INTERRUPTED, TERMINATED, Parser
 from macurr.errors import MacurrError
 
 __all__ = ["main"]
@@ -30,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _modules_of_here():
             code: int = args.command(args)
+    except Terminated:
+        print("macurr: terminated.", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("macurr: interrupted.", file=sys.stderr)
         return INTERRUPTED

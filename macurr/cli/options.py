@@ -11,9 +11,21 @@ from typing import Any, NoReturn
 
 from typing_extensions import override
 
-__all__ = ["CANNOT", "DONE", "INTERRUPTED", "Parser", "Wide", "levels", "names", "pair", "sizes", "whole"]
+__all__ = [
+    "CANNOT",
+    "DONE",
+    "INTERRUPTED",
+    "TERMINATED",
+    "Parser",
+    "Wide",
+    "levels",
+    "names",
+    "pair",
+    "sizes",
+    "whole",
+]
 
-DONE, CANNOT, INTERRUPTED = 0, 2, 130
+DONE, CANNOT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
 _MOST_LEVELS = 1_000_000
 

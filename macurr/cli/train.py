@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from macurr.cli.options import DONE, INTERRUPTED, Wide
+from macurr.cli.ending import Terminated, terminable
+from macurr.cli.options import DONE, INTERRUPTED, TERMINATED, Wide
 from macurr.cli.settings import add_settings, flag, of_file, of_options
 from macurr.errors import ConfigError
 from macurr.training.config import TrainConfig, settings_of
@@ -25,8 +26,9 @@ def add_command(commands: Any) -> None:
             "seen, and write a report. Without options: the apple race, in about three minutes on two cores."
         ),
         epilog=(
-            "Ctrl-C saves and exits (code 130); --resume goes on. The same settings with --serial and a bound in "
-            "--steps give the same metrics.csv. Where a setting can be off, the value `none` turns it off."
+            "Ctrl-C saves and exits (code 130), and so does SIGTERM (143); --resume goes on. The same settings with "
+            "--serial and a bound in --steps give the same metrics.csv. Where a setting can be off, the value `none` "
+            "turns it off."
         ),
         usage="macurr train [--config FILE | --resume RUN] [OPTION ...]",
         formatter_class=Wide,
@@ -79,16 +81,18 @@ def _run(work: Callable[[Any], Any]) -> int:
     """Train under a display, then say what came of it and where it is."""
     from macurr.training import make_display
 
-    with make_display() as display:
+    with terminable(), make_display() as display:
         try:
             result = work(display)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as ended:
             if display.run is None or not display.run.checkpoint.exists():
                 raise
+            asked = isinstance(ended, Terminated)
             path = shlex.quote(str(display.run.path))
-            display.say(f"Interrupted. Everything is saved; go on with: macurr train --resume {path}")
-            return INTERRUPTED
-    print(f"\n{result.table()}\n\nRun: {result.run.path}")
+            how = "Terminated" if asked else "Interrupted"
+            display.say(f"{how}. Everything is saved; go on with: macurr train --resume {path}")
+            return TERMINATED if asked else INTERRUPTED
+    print(f"\n{result.table(display.width)}\n\nRun: {result.run.path}")
     if result.run.report.exists():
         print(f"Report: {result.run.report}")
     if result.run.tensorboard.exists():

@@ -10,6 +10,7 @@ import contextlib
 import selectors
 import socket
 import struct
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -24,7 +25,9 @@ __all__ = [
     "PAUSE",
     "PULSE",
     "RESET",
+    "SLOW",
     "TAKEN",
+    "WARNING",
     "WEIGHTS",
     "Channel",
     "Line",
@@ -35,11 +38,11 @@ __all__ = [
 
 RESET, ACT, JOBS = b"R", b"A", b"J"
 """What a worker is told; `JOBS` is the first that any child process is told."""
-FRAME, FAILED = b"F", b"X"
+FRAME, SLOW, FAILED = b"F", b"S", b"X"
 """What a worker says; `FAILED` is the last that any child process says."""
 WEIGHTS, PAUSE, GO, TAKEN = b"W", b"P", b"G", b"T"
 """What a collector is told."""
-NEWS = b"N"
+NEWS, WARNING = b"N", b"!"
 """What a collector says."""
 
 PULSE = 1.0
@@ -71,7 +74,7 @@ class Message(NamedTuple):
 
 
 class Channel:
-    """A worker's end, which waits.
+    """A worker's end, which waits. Several threads may send.
 
     Args:
         sock: The socket.
@@ -79,6 +82,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._sending = threading.Lock()
         sock.setblocking(True)
         _widen(sock)
 
@@ -88,9 +92,10 @@ class Channel:
         Raises:
             OSError: the other end is closed.
         """
-        self._sock.sendall(_head(kind, parts, group))
-        for part in parts:
-            self._sock.sendall(part)
+        with self._sending:
+            self._sock.sendall(_head(kind, parts, group))
+            for part in parts:
+                self._sock.sendall(part)
 
     def recv(self) -> Message:
         """Receive one message.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +30,8 @@ _BOOT = (
 )
 """What a fresh interpreter runs: it finds the modules that this one finds, and never runs the user's script."""
 
+_ADVICE = "If it was killed, look for a lack of memory and use fewer workers or environments"
+
 PATIENCE = 3.0
 """Seconds that a child gets to end by itself, or, once stopped, to go on."""
 
@@ -36,8 +39,8 @@ PATIENCE = 3.0
 class ChildProcess:
     """A process that serves this one over a line.
 
-    However long it takes for something, it is waited for: only a process that is dead, has hung up, or is stopped (by
-    a debugger or SIGSTOP) for several seconds counts as lost.
+    However long it takes for something, it is waited for, unless `give_up` says otherwise: a process that is dead, has
+    hung up, or is stopped (by a debugger or SIGSTOP) for several seconds counts as lost.
 
     Args:
         module: The module whose `main(handle)` it runs.
@@ -54,6 +57,7 @@ class ChildProcess:
     def _start(self) -> None:
         self._failure: tuple[str, str] | None = None
         self._stopped_since: float | None = None
+        self._given_up: str | None = None
         ours, theirs = socket.socketpair()
         self._line = Line(ours)
         try:
@@ -143,7 +147,17 @@ class ChildProcess:
         elif self._stopped_since is None:
             self._stopped_since = time.monotonic()
         elif time.monotonic() - self._stopped_since > PATIENCE:
-            self._line.close()
+            self.give_up("was stopped")
+
+    def give_up(self, happened: str, advice: str = _ADVICE) -> None:
+        """Count the process as lost, though it lives.
+
+        Args:
+            happened: What happened to it.
+            advice: What to do about it.
+        """
+        self._given_up = f"{happened}. {advice}"
+        self._line.close()
 
     def hang_up(self) -> None:
         """Close the line, upon which the process ends by itself when it next listens."""
@@ -154,8 +168,15 @@ class ChildProcess:
         try:
             self._process.wait(PATIENCE if seconds is None else max(0.0, seconds))
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._kill()
             self._process.wait()
+
+    def _kill(self) -> None:
+        """Kill the process, with what an environment has started in its group."""
+        self._process.kill()
+        if sys.platform != "win32":
+            with suppress(OSError):  # nobody is left in it
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _check(self) -> None:
         self.look()
@@ -168,16 +189,14 @@ class ChildProcess:
             name, text = self._failure
             kind = getattr(errors, name, TransportError)
             raise kind(text) if issubclass(kind, MacurrError) else TransportError(text)
-        stopped = self._stopped_since is not None
         self._line.close()
-        status: int | str = "unknown"
+        lost = self._given_up or f"died with status {self._status()}, without a word. {_ADVICE}"
+        raise WorkerLost(f"{self._name} (process {self._process.pid}) {lost}; go on with --resume.")
+
+    def _status(self) -> int | str:
         with suppress(subprocess.TimeoutExpired):
-            status = self._process.wait(0.0 if stopped else PATIENCE)
-        happened = "was stopped" if stopped else f"died with status {status}, without a word"
-        raise WorkerLost(
-            f"{self._name} (process {self._process.pid}) {happened}. If it was killed, look for a lack of "
-            "memory and use fewer workers or environments; go on with --resume."
-        )
+            return self._process.wait(PATIENCE)
+        return "unknown"
 
 
 # The child's side

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +19,9 @@ from macurr.training.rollout import Episode, Rollout
 from macurr.training.streams import Streams
 from macurr.training.vector import EnvGroup, Environments
 
-__all__ = ["Collector", "Published", "worn_out"]
+__all__ = ["Collector", "Published", "replaced", "worn_out"]
+
+_logger = logging.getLogger("macurr")
 
 _FOREVER = 1 << 62
 
@@ -234,6 +237,7 @@ class Collector:
         if self.restarted >= self._restarts:
             raise worn_out(error, self.restarted, self._restarts) from error
         self.restarted += 1
+        _logger.warning("%s", replaced(error, self.restarted, self._restarts))
         for other in self._vector.restart(group):
             streams = self._of[id(other)]
             if streams.rollout is not None:
@@ -293,6 +297,18 @@ class Collector:
         for streams, one in zip(self._streams, groups, strict=True):
             streams.load_state_dict(one)
         return True
+
+
+def replaced(error: WorkerLost, number: int, restarts: int) -> str:
+    """What is told where a worker is replaced.
+
+    Args:
+        error: What became of it.
+        number: How many have been replaced with that.
+        restarts: How many may be.
+    """
+    happened = str(error).partition(". ")[0].rstrip(".")
+    return f"{happened}. It is replaced: number {number} of the {restarts} that worker_restarts allows."
 
 
 def worn_out(error: WorkerLost, restarted: int, restarts: int) -> TransportError:

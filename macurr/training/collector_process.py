@@ -5,6 +5,7 @@ Training and collection each have an interpreter then, and neither waits for the
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections import deque
@@ -18,10 +19,22 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from macurr.errors import UsageError, WorkerLost
-from macurr.training.channel import GO, JOBS, NEWS, PAUSE, PULSE, TAKEN, WEIGHTS, Message, Part, wait_for
+from macurr.training.channel import (
+    GO,
+    JOBS,
+    NEWS,
+    PAUSE,
+    PULSE,
+    TAKEN,
+    WARNING,
+    WEIGHTS,
+    Message,
+    Part,
+    wait_for,
+)
 from macurr.training.children import PATIENCE, ChildProcess
 from macurr.training.clock import Clock
-from macurr.training.collector import worn_out
+from macurr.training.collector import replaced, worn_out
 from macurr.training.frames import FrameShape
 from macurr.training.learner import Learner
 from macurr.training.orders import CollectorJob, News, Start, Weights
@@ -31,6 +44,8 @@ from macurr.training.rollout import Episode, Rollout
 from macurr.training.worker import Job
 
 __all__ = ["CollectorProcess"]
+
+_logger = logging.getLogger("macurr")
 
 
 class CollectorProcess:
@@ -47,6 +62,7 @@ class CollectorProcess:
         learner: Where the live policies come from.
         generator: The state of the generator of actions, uint8.
         state: The collector's state of a checkpoint to go on from; None to begin.
+        timeout: Seconds after which a worker that has not answered is replaced; None to wait for ever.
 
     Attributes:
         clock: Seconds of the process's "env_wait" and "inference", and what the learner adds.
@@ -70,8 +86,14 @@ class CollectorProcess:
         learner: Learner,
         generator: NDArray[np.uint8],
         state: Mapping[str, Any] | None,
+        timeout: float | None = None,
     ) -> None:
-        self._workers = {"jobs": packed_jobs(jobs), "shapes": list(shapes), "splits": splits}
+        self._workers = {
+            "jobs": packed_jobs(jobs),
+            "shapes": list(shapes),
+            "splits": splits,
+            "timeout": timeout,
+        }
         self._job, self._learner, self._generator, self._state = job, learner, generator, state
         self.clock, self.strays = Clock(), list[Episode]()
         self.restarted, self.lost_steps = 0, 0
@@ -256,6 +278,7 @@ class CollectorProcess:
             child.hang_up()
         child.end(0.0)
         self.restarted += 1
+        _logger.warning("%s", replaced(error, self.restarted, self._job.restarts))
         self.lost_steps += self._unfinished
         self._unfinished = 0
         self._start()
@@ -275,6 +298,8 @@ class _Child(ChildProcess):
     def _take(self, message: Message) -> None:
         if message.kind == NEWS:
             self.news.append(message.content)
+        elif message.kind == WARNING:
+            _logger.warning("%s", message.content.decode())
 
 
 _FAREWELL = 2.0

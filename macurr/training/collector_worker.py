@@ -5,6 +5,7 @@ Inference and the gathering of batches take the interpreter as training does: in
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import sys
@@ -14,9 +15,12 @@ from contextlib import ExitStack, suppress
 from importlib import import_module
 from typing import Any
 
+from typing_extensions import override
+
 from macurr.errors import MacurrError, TransportError
-from macurr.training.channel import FAILED, Line, wait_for
+from macurr.training.channel import FAILED, WARNING, Line, wait_for
 from macurr.training.children import failure, inherited
+from macurr.training.guard import deaf
 from macurr.training.parcels import unpacked
 from macurr.training.vector import VectorEnv
 
@@ -36,7 +40,11 @@ def main(handle: int | None) -> None:
     Args:
         handle: The socket's number; None where it comes over standard input (on Windows).
     """
+    deaf()
     learner = Line(inherited(handle))
+    log = logging.getLogger("macurr")
+    log.addHandler(_Teller(learner))
+    log.propagate = False
     os.dup2(2, 1)  # what is printed belongs to the error stream, not into what the learner prints
     if sys.platform != "win32":
         os.nice(_NICE)
@@ -53,12 +61,30 @@ def main(handle: int | None) -> None:
     os._exit(0)  # the learner waits, and taking down all that was imported would take half a second
 
 
+class _Teller(logging.Handler):
+    """Lets the learner log what is logged here, where its user will see it.
+
+    Args:
+        learner: The line to it. Only the main thread uses it, as only that logs.
+    """
+
+    def __init__(self, learner: Line) -> None:
+        super().__init__(logging.WARNING)
+        self._learner = learner
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):  # it is gone, which whoever listens notices next
+            self._learner.post(WARNING, (record.getMessage().encode(),))
+
+
 def _serve(learner: Line, opened: ExitStack) -> None:
     start = _start(learner)
     if start is None:
         return
     jobs = pickle.loads(start["jobs"])
-    vector = opened.enter_context(VectorEnv(jobs, start["shapes"], local=False, splits=start["splits"]))
+    vector = VectorEnv(jobs, start["shapes"], local=False, splits=start["splits"], timeout=start["timeout"])
+    opened.enter_context(vector)
     # While the workers start, so does torch.
     import_module("macurr.training.collector_server").serve(learner, vector, start["more"])
 

@@ -51,4 +51,5 @@ def stepping(
     """The environments of a run, in groups."""
     if config.engine == "ray":
         return RayEnv(jobs, shapes, splits=config.num_splits)
-    return VectorEnv(jobs, shapes, local=config.transport == "local", splits=config.num_splits)
+    local, timeout = config.transport == "local", config.worker_timeout
+    return VectorEnv(jobs, shapes, local=local, splits=config.num_splits, timeout=timeout)

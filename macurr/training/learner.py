@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,14 +18,13 @@ from macurr.errors import StateError
 from macurr.training.acting import Crew
 from macurr.training.config import TrainConfig
 from macurr.training.datasets import samples_of, sequences_of
+from macurr.training.lag import LagAlarm
 from macurr.training.opponents import snapshot_of
 from macurr.training.policy import Policy, PolicySpec
 from macurr.training.ppo import PPO
 from macurr.training.rollout import Rollout, merged
 
 __all__ = ["Learner", "LearnerReport"]
-
-_logger = logging.getLogger("macurr")
 
 Bools = NDArray[np.bool_]
 
@@ -109,6 +107,7 @@ class Learner:
         self.versions = [0] * count
         self.lock = threading.RLock()
         """Held while policies are trained: whoever changes them from another thread takes it."""
+        self._alarms = [LagAlarm(number, self._most_lag) for number in range(count)]
         self._publishing = threading.Lock()
         self._acting = deepcopy(self.policies) if copies else self.policies
         self._published = [0] * count
@@ -198,16 +197,7 @@ class Learner:
         shares.own += len(lag)
         shares.used += int(used.sum())
         shares.lags.append(lag[lag < self._most_lag])
-        if len(lag) and used.sum() < len(lag) / 2:
-            _logger.warning(
-                "%d of %d steps for policy %d are older than max_policy_lag=%d gradient steps and are not trained on. "
-                "Expected once after weights were copied; otherwise lower epochs or num_batches_to_accumulate, or "
-                "raise max_policy_lag.",
-                len(lag) - int(used.sum()),
-                len(lag),
-                number,
-                self._most_lag,
-            )
+        self._alarms[number].note(len(lag), int(used.sum()))
         return own, used
 
     def _train_one(

@@ -69,11 +69,14 @@ def ray_session(address: str | None) -> Iterator[Any]:
             f"No Ray cluster answers at {found!r} ({error}). Start one by `ray start --head`, or leave --ray-address "
             "out."
         ) from error
+    main = threading.current_thread() is threading.main_thread()
     try:
+        if main and callable(before):
+            signal.signal(signal.SIGTERM, before)  # who has an answer to it keeps it
         yield ray
     finally:
         ray.shutdown()
-        if threading.current_thread() is threading.main_thread():
+        if main:
             signal.signal(signal.SIGTERM, before)  # Ray leaves a handler of its own behind
 
 

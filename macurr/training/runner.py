@@ -54,7 +54,7 @@ def resume(path: str, listener: Listener | None = None, **changes: Any) -> Train
         listener: Is told how the run gets on.
         **changes: Settings to change. Those of `TrainConfig` that leave what is trained as it is: `steps` and
             `minutes` (new bounds for the run as a whole; one replaces both), `device`, `threads`, `worker_restarts`,
-            `checkpoint_minutes`, `tensorboard`, `wandb`, `seeds`, `matrix_seeds`, `report`.
+            `worker_timeout`, `checkpoint_minutes`, `tensorboard`, `wandb`, `seeds`, `matrix_seeds`, `report`.
 
     Returns:
         The result, as from `train`.

@@ -144,7 +144,9 @@ def playing(
         before = None if state is None else state["collector"]
         if _apart(config):
             chance = generator.get_state().numpy()
-            with CollectorProcess(jobs, shapes, config.num_splits, job, learner, chance, before) as process:
+            with CollectorProcess(
+                jobs, shapes, config.num_splits, job, learner, chance, before, config.worker_timeout
+            ) as process:
                 yield Session(synced, process)
             return
         with stepping(config, jobs, shapes) as vector:

@@ -45,6 +45,15 @@ class EnvBatch:
             for i, (env, learners) in enumerate(zip(envs, seats, strict=True))
         ]
         self._task_texts: list[Any] = [None] * len(envs)
+        self._at, self._begins = -1, False
+
+    @property
+    def doing(self) -> tuple[int, str]:
+        """The number of the environment that is being stepped or reset, and what it is at; for who watches."""
+        at = max(self._at, 0)
+        if self._begins:
+            return at, "has been at the beginning of an episode"
+        return at, f"has been at a step of task {self._task_texts[at]}"
 
     def reset(self) -> None:
         """Begin an episode everywhere."""
@@ -74,6 +83,7 @@ class EnvBatch:
         for i, member in enumerate(self._members):
             if i in resting:
                 continue
+            self._at = i
             finals: list[Final] = []
             try:
                 over = member.step(rows[i], finals)
@@ -167,12 +177,14 @@ class EnvBatch:
         )
 
     def _reset(self, i: int, member: Member) -> None:
+        self._at, self._begins = i, True
         try:
             task = member.reset()
         except MacurrError:
             raise
         except (Exception, SystemExit) as error:  # whatever an environment raises
             raise self._explained(i, error) from error
+        self._begins = False
         self.frame.tasks[i] = task
         self._task_texts[i] = task.tolist()
 

@@ -185,6 +185,7 @@ class VectorEnv:
         local: Whether to step them in this process.
         splits: Groups that share a worker process: while one steps, the learner acts for another. Groups
             0 to splits - 1 are the first worker's, and so on.
+        timeout: Seconds after which a worker that has not answered counts as lost; None to wait for ever.
 
     Attributes:
         groups: The groups.
@@ -197,11 +198,18 @@ class VectorEnv:
     groups: Sequence[EnvGroup]
 
     def __init__(
-        self, jobs: Sequence[Job], shapes: Sequence[FrameShape], *, local: bool, splits: int = 1
+        self,
+        jobs: Sequence[Job],
+        shapes: Sequence[FrameShape],
+        *,
+        local: bool,
+        splits: int = 1,
+        timeout: float | None = None,
     ) -> None:
         check_splits(len(jobs), splits)
         groups: list[EnvGroup] = []
         self.groups = groups
+        self._looked = time.monotonic()
         self.beside: Line | None = None
         self._processes: list[WorkerProcess] = []
         try:
@@ -209,7 +217,7 @@ class VectorEnv:
                 groups.extend(map(LocalGroup, jobs))
                 return
             for first in range(0, len(jobs), splits):
-                process = WorkerProcess(jobs[first : first + splits], first // splits)
+                process = WorkerProcess(jobs[first : first + splits], first // splits, timeout)
                 self._processes.append(process)
                 shared = shapes[first : first + splits]
                 groups.extend(WorkerGroup(process, index, shape) for index, shape in enumerate(shared))
@@ -227,6 +235,10 @@ class VectorEnv:
         Returns:
             At least one of them, in the order given; none where the time is over, none was given, or for `beside`.
         """
+        if time.monotonic() - self._looked > PULSE:
+            self._looked = time.monotonic()
+            for process in self._processes:  # those that hang while others keep us busy
+                process.look()
         return _wait(groups, timeout, self.beside)
 
     def restart(self, group: EnvGroup) -> list[EnvGroup]:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import traceback
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Hashable, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from macurr.errors import MacurrError, TransportError
-from macurr.training.channel import ACT, FAILED, FRAME, Channel
+from macurr.training.channel import ACT, FAILED, FRAME, SLOW, Channel
 from macurr.training.children import failure, inherited
 from macurr.training.envs import EnvSource, make_scheduled_env, make_training_env
 from macurr.training.frames import Finals
+from macurr.training.guard import LATE, Guard, deaf
 from macurr.training.layout import Layout
 from macurr.training.stepping import EnvBatch
 from macurr.transports import shared
@@ -39,6 +41,7 @@ class Job:
         components: The curriculum's handle; None where schedules are played.
         schedules: (number, seed) of the episodes of each environment; None where a curriculum decides.
         tuned: For each environment what the names of its arguments begin with; None where no population tunes them.
+        late: Seconds after which a step or reset that has not come back is told of.
     """
 
     source: EnvSource
@@ -47,6 +50,7 @@ class Job:
     components: Any = None
     schedules: tuple[tuple[tuple[int, int], ...], ...] | None = None
     tuned: tuple[str, ...] | None = None
+    late: float = LATE
 
 
 def build(job: Job) -> EnvBatch:
@@ -69,10 +73,12 @@ def main(handle: int | None) -> None:
     Args:
         handle: The socket's number; None where it comes over standard input (on Windows).
     """
-    learner = Channel(inherited(handle))
+    deaf()
+    sock = inherited(handle)
+    learner = Channel(sock)
     os.dup2(2, 1)  # what environments print belongs to the error stream, not into what the learner prints
     try:
-        serve(learner)
+        serve(learner, sock)
     except (EOFError, OSError):
         return  # the learner is gone, and with it the reason to run
     except Exception as error:  # a defect here: the learner is told, whatever it is
@@ -80,13 +86,29 @@ def main(handle: int | None) -> None:
         learner.send(FAILED, (failure(TransportError(), text),))
 
 
-def serve(learner: Channel) -> None:
+def serve(learner: Channel, sock: socket.socket) -> None:
     """Take jobs, then step their environments on demand.
+
+    Args:
+        learner: The channel to the learner.
+        sock: Its socket.
 
     Raises:
         EOFError: the learner has closed the channel.
     """
-    jobs: Sequence[Job] = pickle.loads(learner.recv().content)
+    packed = learner.recv().content
+    steppers: Steppers | None = None
+
+    def doing() -> tuple[Hashable, str] | None:
+        return (None, "it has been making its environments") if steppers is None else steppers.doing
+
+    def tell(words: str) -> None:
+        with suppress(OSError):  # the learner is gone, which the guard notices next
+            learner.send(SLOW, (words.encode(),))
+
+    guard = Guard(sock, doing, tell)
+    jobs: Sequence[Job] = pickle.loads(packed)
+    guard.late = min(job.late for job in jobs)
     try:
         with closing(Steppers(jobs)) as steppers:
             while True:
@@ -115,6 +137,17 @@ class Steppers:
                 self._batches.append(build(job))
                 opened.callback(self._batches[-1].close)
             self._opened = opened.pop_all()
+        self._turns, self._group = 0, -1
+
+    @property
+    def doing(self) -> tuple[Hashable, str] | None:
+        """What it is at, for who watches; None while it waits for the learner."""
+        turn, group = self._turns, self._group
+        if group < 0:
+            return None
+        env, words = self._batches[group].doing
+        number = sum(batch.shape.envs for batch in self._batches[:group]) + env
+        return (turn, env), f"environment {number} {words}"
 
     def answer(self, group: int, content: bytes | bytearray | None) -> tuple[bytes | bytearray, ...]:
         """Reset a group, or step it.
@@ -130,10 +163,14 @@ class Steppers:
             MacurrError: an environment or the curriculum failed.
         """
         batch = self._batches[group]
+        self._turns, self._group = self._turns + 1, group
         if content is None:
             batch.reset()
-            return (batch.frame.buffer,)
-        return (batch.frame.buffer, *_step(batch, content).packed())
+            parts: tuple[bytes | bytearray, ...] = (batch.frame.buffer,)
+        else:
+            parts = (batch.frame.buffer, *_step(batch, content).packed())
+        self._group = -1
+        return parts
 
     def close(self) -> None:
         """Close every environment."""

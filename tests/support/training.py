@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import subprocess
+import sys
 import time
 from typing import ClassVar
 
@@ -259,6 +261,35 @@ class Failing(Duel):
         if self.t == 2:
             raise FloatingPointError("the lever broke")
         return super().step(actions)
+
+
+class Stuck(Duel):
+    """Does not come back from its third step while a file is there, and has started a program by then.
+
+    The worker's number and the program's are in the file's neighbour, `<marker>.pid`. With "once", the file is taken
+    away by the first that does not come back.
+    """
+
+    def __init__(self, marker, how="sleep"):
+        super().__init__()
+        self.marker, self.how = marker, how
+
+    def step(self, actions):
+        if self.t == 2 and self.meant():
+            program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            with open(f"{self.marker}.part", "w") as file:
+                file.write(f"{os.getpid()} {program.pid}")
+            os.replace(f"{self.marker}.part", f"{self.marker}.pid")
+            while True:
+                time.sleep(600.0)
+        return super().step(actions)
+
+    def meant(self):
+        try:
+            os.stat(self.marker) if self.how == "sleep" else os.remove(self.marker)
+        except FileNotFoundError:
+            return False
+        return True
 
 
 class Dying(Duel):

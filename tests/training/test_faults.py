@@ -119,6 +119,33 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path, monkeypatch, mode):
     assert set(np.diff([0.0, *rows["steps"]])) == {40.0}, "updates are as large as ever"
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_worker_that_hangs_is_replaced_where_that_is_asked_for(tmp_path, monkeypatch, caplog, mode):
+    made = _collectors(monkeypatch, Collector if mode == "sync" else CollectorProcess)
+    marker = tmp_path / "marker"
+    env = {"env": "tests.support.training:Stuck", "env_args": {"marker": str(marker), "how": "once"}}
+    sizes = {"workers": 2, "envs_per_worker": 2, "steps": 1_000_000_000}
+
+    class Until(Listener):
+        def updated(self, status):
+            if made[0].restarted:
+                raise KeyboardInterrupt
+
+    marker.touch()
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(tmp_path, worker_timeout=1.5, **sizes, **env, **MODES[mode]), Until())
+    assert made[0].restarted == 1
+    (told,) = caplog.messages
+    assert "has not answered for" in told
+    assert "It is replaced: number 1 of the 3 that worker_restarts allows" in told
+
+
+@pytest.mark.parametrize("changes", [{"transport": "local"}, {"engine": "ray"}])
+def test_nobody_is_timed_who_is_no_worker_process(tmp_path, changes):
+    with pytest.raises(ConfigError, match="worker_timeout=5 is for worker processes"):
+        settings(tmp_path, worker_timeout=5.0, **changes)
+
+
 def test_workers_that_keep_dying_end_the_run(tmp_path, monkeypatch):
     made = _collectors(monkeypatch)
 

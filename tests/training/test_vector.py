@@ -1,6 +1,7 @@
 """Groups of environments in worker processes: who is ready, who is lost, and how the lost begin anew."""
 
 import os
+import pathlib
 import select
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from macurr.training.layout import Layout
 from macurr.training.vector import VectorEnv
 from macurr.training.worker import Job
 from tests.support.ledger import Ledger
+from tests.support.processes import alive, child
+from tests.support.processes import wait_for as wait_until
 
 HERE = "tests.support.training:"
 
@@ -258,6 +261,120 @@ def test_a_worker_that_cannot_be_started_is_one_error(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(TransportError, match=r"Worker 0 cannot be started: no more processes"):
         opened("Duel", 1)
+
+
+def stuck(tmp_path, *, late=30.0, timeout=None, how="sleep"):
+    """Two workers of one group, the first of which does not come back; and the process of its program."""
+    (tmp_path / "marker").touch()
+    source = EnvSource(HERE + "Stuck", {"marker": str(tmp_path / "marker"), "how": how})
+    schedules = (((0, 7),), ((1, 8),))
+    jobs = [
+        Job(source, ((0, 1),) * 2, 1, None, schedules, late=late),
+        Job(EnvSource(HERE + "Duel"), ((0, 1),) * 2, 1, None, schedules),
+    ]
+    shapes = [FrameShape.of(Layout(EnvSource(HERE + "Duel").make(), "x"), 2, 1)] * 2
+    return VectorEnv(jobs, shapes, local=False, timeout=timeout)
+
+
+def numbers_in(tmp_path):
+    wait_until((tmp_path / "marker.pid").exists, 30)
+    return tuple(map(int, (tmp_path / "marker.pid").read_text().split()))
+
+
+def test_an_environment_that_does_not_come_back_is_told_of_with_its_task_and_place(tmp_path, caplog):
+    with stuck(tmp_path, late=0.3) as env:
+        begin(env)
+        group, other = env.groups
+        turn(group, 2)
+        group.act(acts(group))
+        wait_until(lambda: env.wait([group], timeout=0.1) == [] and caplog.messages, 20)
+        (told,) = caplog.messages
+        assert told.startswith(
+            f"Worker 0 (process {pid(group)}) is slow: environment 0 has been at a step of task [0] for"
+        )
+        assert "time.sleep(600.0)" in told
+        assert env.wait([group], timeout=1.2) == [], "it is waited for"
+        assert len(caplog.messages) == 1
+        turn(other, 3)
+
+
+def test_a_process_that_cannot_even_say_where_it_hangs_is_told_of(tmp_path, caplog):
+    with stuck(tmp_path, late=0.2) as env:
+        begin(env)
+        group = env.groups[0]
+        os.kill(pid(group), signal.SIGSTOP)
+        group.act(acts(group))
+        wait_until(lambda: env.wait([group], timeout=0.1) == [] and caplog.messages, 20)
+        assert f"Worker 0 (process {pid(group)}) has not answered for" in caplog.messages[0]
+
+
+def test_a_worker_that_does_not_answer_in_time_is_lost_while_others_keep_coming(tmp_path):
+    with stuck(tmp_path, timeout=1.0, how="once") as env:
+        begin(env)
+        group, other = env.groups
+        turn(group, 2)
+        group.act(acts(group))
+        worker, program = numbers_in(tmp_path)
+        assert worker == pid(group)
+        begun, ready = time.monotonic(), []
+        while group not in ready:
+            assert time.monotonic() - begun < 20
+            other.act(acts(other))
+            ready = env.wait(env.groups)
+            while other not in ready:
+                ready += env.wait([other])
+            other.frame()
+        with pytest.raises(WorkerLost, match=r"has not answered for [12] s \(worker_timeout=1\)\. Find out"):
+            group.frame()
+        env.restart(group)
+        frame, _ = group.frame()
+        assert frame.observations[:, 0, 0].tolist() == [0, 0]
+        turn(group, 4)
+        assert not alive(worker)
+        wait_until(lambda: not alive(program))
+
+
+def test_a_worker_at_rest_is_never_late(tmp_path, caplog):
+    with stuck(tmp_path, late=0.2, timeout=0.5) as env:
+        begin(env)
+        for _ in range(12):
+            time.sleep(0.2)
+            assert env.wait(env.groups[:1], timeout=0.0) == []
+        (tmp_path / "marker").unlink()
+        turn(env.groups[0], 3)
+        assert caplog.messages == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_meant_for_the_parent_does_nothing_to_a_worker(tmp_path, number):
+    with stuck(tmp_path) as env:
+        begin(env)
+        group = env.groups[0]
+        os.kill(pid(group), number)
+        turn(group, 2)
+        group.act(acts(group))
+        worker, program = numbers_in(tmp_path)
+        os.kill(worker, number)
+        os.kill(program, number)
+        assert env.wait([group], timeout=0.5) == []
+        assert alive(worker)
+        wait_until(lambda: not alive(program), 10)  # it hears them as ever
+
+
+def _be_stuck(folder):
+    env = stuck(pathlib.Path(folder))
+    begin(env)
+    turn(env.groups[0], 2)
+    env.groups[0].act(acts(env.groups[0]))
+    env.wait(env.groups[:1])
+
+
+def test_no_worker_that_is_stuck_outlives_a_parent_that_is_killed(tmp_path):
+    with child(_be_stuck, str(tmp_path), method="spawn") as (process, _):
+        worker, program = numbers_in(tmp_path)
+        process.kill()
+        process.join()
+        wait_until(lambda: not alive(worker) and not alive(program), 20)
 
 
 def test_closing_waits_for_nobody_for_long(monkeypatch):

@@ -28,6 +28,12 @@ def _workers(config: TrainConfig) -> None:
             f"transport='local' steps every environment in this process, so workers={config.workers} cannot be used: "
             "it must be 1. Raise envs_per_worker instead, or use transport='process'."
         )
+    if config.worker_timeout is not None and (config.transport == "local" or config.engine == "ray"):
+        where = "engine='ray'" if config.engine == "ray" else "transport='local'"
+        raise ConfigError(
+            f"worker_timeout={config.worker_timeout:g} is for worker processes of this machine, and {where} has none. "
+            "Leave it out."
+        )
 
 
 def _engine(config: TrainConfig) -> None:

@@ -151,6 +151,15 @@ class TrainConfig:
     worker_restarts: int = setting(
         3, whole(0), "how often a run replaces a worker that has died", group=_HOW, changeable=True
     )
+    worker_timeout: float | None = setting(
+        None,
+        optional(real(0, above=True)),
+        "seconds after which a worker whose environments have not come back is replaced as one that has died; a step "
+        "of all of them has to fit in, and a minute more is given to make them",
+        group=_HOW,
+        default_text="wait, and warn after 30 s",
+        changeable=True,
+    )
     device: str = setting(
         "auto",
         text_like(r"auto|cpu|cuda(:\d+)?", "'auto', 'cpu', 'cuda' or 'cuda:<number>'"),
