@@ -16,6 +16,7 @@ and import neither torch nor Ray; this module imports nothing heavy until one of
 from __future__ import annotations
 
 from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
@@ -113,6 +114,11 @@ _EXTRA = ("PIL", "filelock", "jinja2", "matplotlib", "rich", "tensorboard", "tor
 def __getattr__(name: str) -> _Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _WHERE[name] == "runner":
+        # A run needs all of the extra. What is missing is told before torch is loaded, which takes seconds.
+        missing = next((package for package in _EXTRA if _find_spec(package) is None), None)
+        if missing is not None:
+            raise _MissingDependencyError.for_extra(missing, "train", f"macurr.training.{name}")
     try:
         return getattr(_import_module(f"{__name__}.{_WHERE[name]}"), name)
     except ModuleNotFoundError as error:
