@@ -26,6 +26,9 @@ from macurr.training.reporting.words import percent
 from macurr.training.rundir import RunDir, read_csv
 from macurr.training.scoring import Team
 
+# What a fixture of the module trains is trained once.
+pytestmark = pytest.mark.xdist_group("report")
+
 TINY = {
     "transport": "local",
     "workers": 1,
