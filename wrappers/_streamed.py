@@ -53,7 +53,7 @@ class Players:
             return {}
         if self.single_agent:
             return {self.agents[0]: value}
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise TaskError(
                 f"Updates from an environment with agents {list(self.agents)} are mappings by agent; got {value!r}."
             )

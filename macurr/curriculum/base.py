@@ -199,7 +199,8 @@ class Curriculum(Changeable, Registering, ABC):
         if type(episode_return) is float:  # nearly always, and in every layer of a nest of curricula
             finite = math.isfinite(episode_return)
         else:
-            returns = episode_return.values() if isinstance(episode_return, Mapping) else (episode_return,)
+            by_agent = type(episode_return) is dict or isinstance(episode_return, Mapping)
+            returns = episode_return.values() if by_agent else (episode_return,)
             finite = all(map(math.isfinite, returns))
         if not finite:
             raise TaskError(

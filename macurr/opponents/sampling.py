@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 from types import MappingProxyType
 
 import numpy as np
@@ -98,8 +100,9 @@ def plain_weights(win_rates: Sequence[float], weighting: object, power: float) -
     if plain is None:
         return None
     weights = [plain(x) for x in win_rates]
-    total = float(np.add.reduce(weights))  # NumPy's order of adding up
     n = len(weights)
+    # NumPy's order of adding up, which is the plain one for fewer than eight.
+    total = reduce(add, weights) if n < 8 else float(np.add.reduce(weights))
     return [weight / total for weight in weights] if total >= 1e-10 else [1.0 / n] * n
 
 

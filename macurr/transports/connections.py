@@ -87,6 +87,7 @@ class Connections(ABC):
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._peers: set[Peer] = set()
         self._strangers: set[Peer] = set()
+        self._full = False  # whether a peer has sent more than is read at a time; subclasses may set it back
 
     @abstractmethod
     def _route(self, peer: Peer, kind: str, *parts: Any) -> None:
@@ -95,9 +96,6 @@ class Connections(ABC):
     @abstractmethod
     def _left(self, peer: Peer) -> None:
         """A peer is gone; its socket is closed."""
-
-    def _filled(self) -> None:
-        """A peer has sent more than is read at a time. Subclasses that gather messages hear of it here."""
 
     def _attend(self, peer: Peer, events: int) -> None:
         if events & selectors.EVENT_WRITE:
@@ -132,8 +130,7 @@ class Connections(ABC):
         if not data:
             self._drop(peer)
             return False
-        if len(data) == CHUNK:
-            self._filled()
+        self._full |= len(data) == CHUNK
         try:
             self._take(peer, data)
         except Exception as error:  # whatever a damaged or foreign stream makes the unpickler raise

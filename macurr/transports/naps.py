@@ -8,8 +8,10 @@ LEAST, MOST = 0.01, 0.05
 """Seconds."""
 GROWTH = 0.0005
 """Seconds that a nap is longer than the last, where that is worth it."""
-WORTH, ENOUGH = 2, 32
-"""Messages that gather in a nap: with fewer, naps do not save wake-ups; with more, their share in the work is small."""
+WORTH = 40.0
+"""Messages in a second: with fewer, the longest nap would gather hardly two."""
+ENOUGH = 32
+"""Messages in a nap: the wake-up's share in the work is small."""
 
 
 class Nap:
@@ -27,14 +29,15 @@ class Nap:
         self.seconds = LEAST
         self._enough = min(ENOUGH, enough)
 
-    def over(self, messages: int, full: bool) -> None:
+    def over(self, messages: int, seconds: float, full: bool) -> None:
         """Note what a nap has gathered.
 
         Args:
-            messages: How many.
+            messages: How many messages.
+            seconds: In what time, waiting for the first of them included.
             full: Whether there was more from one sender than is read at a time.
         """
-        if full or messages < WORTH:
+        if full or messages < WORTH * seconds:
             self.seconds = LEAST
         elif messages < self._enough:
             self.seconds = min(MOST, self.seconds + GROWTH)

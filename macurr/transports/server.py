@@ -19,7 +19,6 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from typing_extensions import override
@@ -30,6 +29,7 @@ from macurr.messages import EnvSpec
 from macurr.transports.connections import Connections, Peer
 from macurr.transports.encoding import decode
 from macurr.transports.naps import Nap
+from macurr.transports.watchdog import Watchdog
 from macurr.transports.wire import CHUNK, pack
 
 __all__ = ["CurriculumServer"]
@@ -57,15 +57,14 @@ class CurriculumServer(Connections):
     def __init__(self, host: CurriculumHost, window: int, patience: float) -> None:
         super().__init__()
         self._host = host
-        self._call_patience = patience
-        self._busy: tuple[str, float] | None = None
-        self._ended = threading.Event()
+        self._patience_of_calls = patience
+        self._watchdog = Watchdog(patience, self._stuck)
         self._ack_every = max(1, window // 2)
         self._nap = Nap(self._ack_every)
-        self._queue: deque[tuple[Peer, str, Callable[[], object]]] = deque()
+        self._queue: deque[tuple[Any, ...]] = deque()  # the arguments of `_do`
         self._answering: list[Peer] = []
         self._looked = 0.0
-        self._messages, self._full = 0, False
+        self._messages = 0
         self._hurry()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -82,7 +81,7 @@ class CurriculumServer(Connections):
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="macurr-server", daemon=True)
             self._thread.start()
-            threading.Thread(target=self._watch, name="macurr-watchdog", daemon=True).start()
+            self._watchdog.start()
 
     def stop(self, timeout: float | None = None) -> None:
         """Apply everything that has been sent, then close every connection. May be called twice.
@@ -121,21 +120,14 @@ class CurriculumServer(Connections):
         except Exception as error:  # a defect here must reach the learner, not die with the thread
             self._host.fail(error)
         finally:
-            self._ended.set()
+            self._watchdog.stop()
             self._shut()
 
-    def _watch(self) -> None:
-        """Fail the host when one call of the curriculum takes longer than it may."""
-        while not self._ended.wait(min(1.0, self._call_patience / 4)):
-            busy = self._busy
-            if busy is not None and time.monotonic() - busy[1] > self._call_patience:
-                self._host.fail(
-                    TimeoutError(
-                        f"the curriculum has been busy with one {busy[0]} for {self._call_patience:g} s"
-                    )
-                )
-                self._tell_failure(None, CurriculumError(f"The curriculum is stuck: {self._host.failure}."))
-                return
+    def _stuck(self, what: str) -> None:
+        """Fail the host: one call of the curriculum takes longer than it may."""
+        late = TimeoutError(f"the curriculum has been busy with one {what} for {self._patience_of_calls:g} s")
+        self._host.fail(late)
+        self._tell_failure(None, CurriculumError(f"The curriculum is stuck: {self._host.failure}."))
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -146,7 +138,7 @@ class CurriculumServer(Connections):
                 time.sleep(self._nap.seconds)
             self._look()
             if napping:
-                self._nap.over(self._messages, self._full)
+                self._nap.over(self._messages, self._looked - now, self._full)
         if self._queue:
             self._do(*self._queue.popleft())
         if self._strangers:
@@ -194,13 +186,13 @@ class CurriculumServer(Connections):
             return
         self._hurry()
         if kind == "request" and not parts[2]:
-            self._do(peer, "request for tasks", partial(self._draw, peer, *parts))
+            self._do(peer, "request for tasks", self._draw, peer, *parts)
         elif kind == "request":
-            self._queue.append((peer, "request for tasks", partial(self._draw, peer, *parts)))
+            self._queue.append((peer, "request for tasks", self._draw, peer, *parts))
         elif kind == "hello":
-            self._do(peer, "registration", partial(self._hello, peer, *parts))
+            self._do(peer, "registration", self._hello, peer, *parts)
         elif kind == "leave":  # behind the updates of this environment that are still waiting
-            self._queue.append((peer, "departure", partial(self._leave, peer, *parts)))
+            self._queue.append((peer, "departure", self._leave, peer, *parts))
         else:
             raise TransportError(f"Unknown message {kind!r}.")
 
@@ -213,19 +205,14 @@ class CurriculumServer(Connections):
         if waited or not want:
             self._hurry()
         if wait is not None:
-            self._do(peer, "start of a task", partial(self._start, peer, env_id, wait))
+            self._do(peer, "start of a task", self._start, peer, env_id, wait)
         keeps_up = not self._queue
         for update in map(decode, encoded):
-            self._queue.append((peer, "update", partial(self._apply, peer, update)))
-        draw = partial(self._draw, peer, env_id, want, False, None)
+            self._queue.append((peer, "update", self._apply, peer, update))
         if want and keeps_up:  # fresher by these updates, and no one waits for them
-            self._queue.append((peer, "request for tasks", draw))
+            self._queue.append((peer, "request for tasks", self._draw, peer, env_id, want, False, None))
         elif want:
-            self._do(peer, "request for tasks", draw)
-
-    @override
-    def _filled(self) -> None:
-        self._full = True
+            self._do(peer, "request for tasks", self._draw, peer, env_id, want, False, None)
 
     @override
     def _left(self, peer: Peer) -> None:
@@ -236,17 +223,17 @@ class CurriculumServer(Connections):
             )
         for env_id in sorted(peer.env_ids):
             # Behind the updates of this environment that are still waiting.
-            self._queue.append((peer, "departure", partial(self._host.disconnect, env_id)))
+            self._queue.append((peer, "departure", self._host.disconnect, env_id))
 
-    def _do(self, peer: Peer, what: str, work: Callable[[], object]) -> None:
+    def _do(self, peer: Peer, what: str, work: Callable[..., object], *args: Any) -> None:
         """Do one piece of work for a peer. What it raises goes to the environments, never into the thread."""
-        self._busy = (what, time.monotonic())
+        self._watchdog.busy = (what, time.monotonic())
         try:
-            work()
+            work(*args)
         except MacurrError as error:
             self._tell_failure(peer, error)
         finally:
-            self._busy = None
+            self._watchdog.busy = None
 
     def _tell_failure(self, peer: Peer | None, error: MacurrError) -> None:
         """Tell one peer what went wrong for it, or everybody that the curriculum has failed."""

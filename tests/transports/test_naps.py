@@ -7,7 +7,7 @@ from macurr.transports.naps import ENOUGH, GROWTH, LEAST, MOST, Nap
 
 def after(nap, *gathered):
     for messages in gathered:
-        nap.over(messages, full=False)
+        nap.over(messages, 0.05, full=False)
     return nap.seconds
 
 
@@ -26,6 +26,14 @@ def test_where_nothing_gathers_naps_are_short(messages):
     assert after(nap, messages) == LEAST
 
 
+def test_what_is_worth_it_is_how_often_they_come():
+    nap = Nap(64)
+    nap.over(1, 0.02, full=False)  # 50 in a second
+    assert nap.seconds == pytest.approx(LEAST + GROWTH)
+    nap.over(4, 0.2, full=False)  # 20 in a second
+    assert nap.seconds == LEAST
+
+
 def test_a_nap_that_gathers_enough_does_not_grow():
     nap = Nap(64)
     after(nap, *[5] * 20)
@@ -42,7 +50,7 @@ def test_what_one_environment_may_have_under_way_is_enough():
 def test_a_socket_that_was_filled_makes_the_next_nap_short():
     nap = Nap(64)
     after(nap, *[5] * 20)
-    nap.over(5, full=True)
+    nap.over(5, 0.05, full=True)
     assert nap.seconds == LEAST
 
 
