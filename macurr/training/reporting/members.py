@@ -130,4 +130,4 @@ def _table(rows: Sequence[Row]) -> Table:
     )
     head = ("after steps", "member", "place", "objective", "copied", "settings after it")
     marked = frozenset(i for i, row in enumerate(rows) if row.get("copied_from") is not None)
-    return Table(head, said, marked, "Every round", words=6)
+    return Table(head, said, marked, "Every round", words=6, counted="copied")

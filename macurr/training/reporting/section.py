@@ -37,6 +37,7 @@ class Table:
         marked: Places of the rows that are marked.
         title: What it is about.
         words: How many of the first columns are words; the others are numbers, set flush right.
+        counted: What the marked rows are called where their number is told.
     """
 
     head: tuple[str, ...]
@@ -44,6 +45,7 @@ class Table:
     marked: frozenset[int] = frozenset()
     title: str = ""
     words: int = 1
+    counted: str = "changed"
 
 
 @dataclass(frozen=True)

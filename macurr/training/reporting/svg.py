@@ -169,7 +169,7 @@ class Canvas:
             places = list(zip(self.at_x(xs[piece]), self.at_y(ys[piece]), strict=True))
             if len(places) == 1:
                 [(x, y)] = places
-                self.add("circle", cx=float(x), cy=float(y), r=3.0, class_="dot", fill=attributes["stroke"])
+                self.add("circle", cx=float(x), cy=float(y), r=4.5, class_="dot", fill=attributes["stroke"])
             else:
                 self.add("polyline", points=_points(places), fill="none", **attributes)
 
