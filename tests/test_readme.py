@@ -94,6 +94,24 @@ def test_no_python_hides_under_another_label(page):
             assert not re.search(r"^\s*(import|from) \w", block.text, re.M), f"line {block.line}"
 
 
+_LINK = re.compile(r"\]\((?!https?://|mailto:)([^()\s#]*)(?:#([\w-]+))?\)")
+
+
+def _anchors(page):
+    """What links within a page may name: its headings, as Markdown renderers write them."""
+    headings = re.findall(r"^#+ +(.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_links_within_the_repository_lead_somewhere(page):
+    for path, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{path} is nowhere"
+        assert target.is_relative_to(ROOT)
+        assert not anchor or anchor in _anchors(target), f"{path} has no heading #{anchor}"
+
+
 # --- Commands ----------------------------------------------------------------------------------------------
 
 
