@@ -7,6 +7,7 @@ from pettingzoo.utils.conversions import parallel_to_aec
 
 from macurr import (
     BoxTaskSpace,
+    CurriculumError,
     DictTaskSpace,
     DiscreteTaskSpace,
     EpisodeAborted,
@@ -446,3 +447,26 @@ def test_a_task_outside_the_environments_space_raises_there(connect):
     _, wrapped = connect(SeedTaskWrapper(RandomWalkEnv(), 5), Constant(DiscreteTaskSpace(["level"]), 0))
     with pytest.raises(TaskError, match="A seed is a whole number"):
         wrapped.reset()
+
+
+def test_a_reset_that_gets_no_task_leaves_no_episode_behind():
+    class Breaking(TraceCurriculum):
+        broken = False
+
+        def sample(self, k=1):
+            if self.broken:
+                raise ValueError("broken")
+            return super().sample(k)
+
+    trace = Breaking()
+    synced = make_local_curriculum(trace)
+    env = PettingZooSyncWrapper(ProbeEnv(), synced.components, buffer_size=0)
+    env.reset()
+    env.step(dict.fromkeys(env.agents, 0))
+    trace.broken = True
+    for _ in range(2):
+        with pytest.raises(CurriculumError, match="broken"):
+            env.reset()
+        assert env.task is None
+    assert len(told(trace, "abort")) == 1
+    synced.close()
