@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,34 +14,25 @@ from macurr.training.config import TrainConfig
 from macurr.training.objectives import Episode, RecentEpisodes, objective_of, objective_value
 from macurr.training.population import Decision, Population
 from macurr.training.population_history import PopulationHistory
-from macurr.training.population_rules import BOUNDS, Bounds, Settings
+from macurr.training.population_learners import (
+    PopulationLearner,
+    known_numbers,
+    set_numbers,
+    take_over,
+)
+from macurr.training.population_rules import BOUNDS, Bounds
 from macurr.training.population_runs import Outcome, RunMember
 from macurr.training.population_words import fingerprint_of, note_of, row_of
 from macurr.training.ppo import PPO
 from macurr.training.shared_population import SharedPopulation
 from macurr.training.tuned import ARGUMENTS, argument_range, prefixes_of
 
-__all__ = ["PopulationHook", "PopulationLearner", "make_population"]
+__all__ = ["PopulationHook", "make_population"]
 
 _CURRICULUM = "curriculum/"
 """What the names of the curriculum's options begin with among the settings of a run."""
 _WITHIN, _BETWEEN = 0x5EED, 0x5EEE
 """Tell the generators of the two populations of one seed apart."""
-
-
-class PopulationLearner(Protocol):
-    """What a population asks of the learner."""
-
-    @property
-    def lock(self) -> AbstractContextManager[Any]:
-        """Held while policies are trained."""
-
-    @property
-    def ppos(self) -> Sequence[PPO]:
-        """The learner of each policy."""
-
-    def replaced(self, policy: int) -> None:
-        """A policy's weights are another's now: what the old ones have played must not train them."""
 
 
 class PopulationHook:
@@ -174,10 +164,10 @@ class PopulationHook:
     def _carry_out(self, learner: PopulationLearner, decision: Decision) -> None:
         ppo = learner.ppos[decision.member]
         if decision.copy_from is not None:
-            _take_over(ppo, learner.ppos[decision.copy_from].state_dict())
+            take_over(ppo, learner.ppos[decision.copy_from].state_dict())
             learner.replaced(decision.member)
             self.recent.clear(decision.member)
-        _set(ppo, decision.settings)
+        set_numbers(ppo, decision.settings)
 
     def _arguments(self) -> dict[str, float]:
         """The arguments of each policy's environments, as the curriculum calls them."""
@@ -215,11 +205,11 @@ class PopulationHook:
 
     def _follow(self, learner: PopulationLearner, curriculum: Curriculum, outcome: Outcome) -> None:
         for policy, state in enumerate(outcome.state["policies"] if outcome.state else ()):
-            _take_over(learner.ppos[policy], state)
+            take_over(learner.ppos[policy], state)
             learner.replaced(policy)
             self.recent.clear(policy)
             if self.within is not None:
-                _set(learner.ppos[policy], _numbers(state["settings"], self._names))
+                set_numbers(learner.ppos[policy], known_numbers(state["settings"], self._names))
         if self.within is not None and outcome.state is not None:
             before = self.within.settings
             self.within.adopt(
@@ -227,7 +217,7 @@ class PopulationHook:
             )
         own = {name: value for name, value in outcome.settings.items() if not name.startswith(_CURRICULUM)}
         for ppo in learner.ppos:
-            _set(ppo, own)
+            set_numbers(ppo, own)
         options = {
             name.removeprefix(_CURRICULUM): value
             for name, value in outcome.settings.items()
@@ -310,20 +300,3 @@ def _check_objective(config: TrainConfig) -> None:
             "pbt_objective='win_rate' has nobody to win against: with opponents='none' every agent learns, and those "
             "of one member play each other. Rank by learner_return or a function of your own, or play past selves."
         )
-
-
-def _take_over(ppo: PPO, source: Mapping[str, Any]) -> None:
-    """Give a learner another's weights and moments; its settings and its count of steps stay."""
-    own = ppo.state_dict()
-    ppo.load_state_dict({**source, "settings": own["settings"], "sgd_steps": own["sgd_steps"]})
-
-
-def _numbers(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Those of another run's settings that it has switched on."""
-    return {name: settings[name] for name in names if settings[name] is not None}
-
-
-def _set(ppo: PPO, settings: Settings) -> None:
-    for name, value in settings.items():
-        if not name.startswith(ARGUMENTS):
-            setattr(ppo.settings, name, float(value))

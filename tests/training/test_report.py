@@ -319,6 +319,7 @@ def test_several_policies_and_their_population(tmp_path):
     copies = [line for line in lines if line["copied_from"] is not None]
     assert page.text.count('class="ring"') == len(copies)
     if copies:
+        assert f"{len(copies)} copied" in page.said
         one = copies[0]
         assert (
             f"<title>policy {one['member']} goes on with the weights of policy {one['copied_from']}"
