@@ -10,13 +10,14 @@ if __name__ == "wrappers":
     )
 
 from macurr.wrappers.aec import AECSyncWrapper
+from macurr.wrappers.aec_opponent import AECOpponentWrapper
 from macurr.wrappers.dual import DualCurriculumWrapper
 from macurr.wrappers.gym import GymnasiumSyncWrapper
 from macurr.wrappers.multiagent import (
     MultiagentIndependentCurriculumWrapper,
     MultiagentSharedCurriculumWrapper,
 )
-from macurr.wrappers.opponent import AECOpponentWrapper, OpponentWrapper
+from macurr.wrappers.opponent import OpponentWrapper
 from macurr.wrappers.ray import RaySyncWrapper
 from macurr.wrappers.single_learner import SingleLearnerEnv
 from macurr.wrappers.sync import MultiProcessingSyncWrapper, PettingZooSyncWrapper

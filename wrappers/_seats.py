@@ -20,6 +20,9 @@ Act = Callable[[Any, str], Any]
 Policy = Callable[..., Act]
 """From a snapshot's arrays, and a generator where it takes `rng`, to an acting function."""
 
+Pool = AgentPool | str | os.PathLike[str]
+"""The snapshots, or their folder."""
+
 
 class OpponentSeats:
     """Plays agents by snapshots: at most `cache_size` policies are kept ready to act.
@@ -41,7 +44,7 @@ class OpponentSeats:
 
     def __init__(
         self,
-        pool: AgentPool | str | os.PathLike[str],
+        pool: Pool,
         policy: Policy,
         agents: Sequence[str],
         cache_size: int,
@@ -216,3 +219,31 @@ def _takes_rng(policy: Policy) -> bool:
         return "rng" in inspect.signature(policy).parameters
     except (TypeError, ValueError):  # some built-in callables have no signature
         return False
+
+
+def episode_task(
+    sync: TaskClient | None, options: dict[str, Any] | None
+) -> tuple[Any, dict[str, Any] | None]:
+    """The task in the options, and what of the options is for the environment.
+
+    Raises:
+        UsageError: there is no sync wrapper to ask for a task, and none in the options.
+    """
+    if sync is not None:
+        return None, options
+    task = None if options is None else options.get("task")
+    if options is None or task is None:
+        raise UsageError(
+            "No task says who the opponents are. Put a sync wrapper (PettingZooSyncWrapper, AECSyncWrapper) beneath "
+            "the opponent wrapper, or pass options={'task': ...} to reset."
+        )
+    if "env" in getattr(task, "_fields", ()):
+        return task, options
+    # Used up: an opponent's id is no level for a task wrapper beneath.
+    return task, {key: value for key, value in options.items() if key != "task"} or None
+
+
+def pay(account: dict[str, float], rewards: Mapping[str, float]) -> None:
+    """Add rewards to what was paid so far."""
+    for agent, reward in rewards.items():
+        account[agent] = account.get(agent, 0.0) + reward

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pettingzoo import AECEnv, ParallelEnv
-from pettingzoo.utils.wrappers.base import BaseWrapper
 from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 from typing_extensions import override
 
 from macurr.errors import UsageError
-from macurr.opponents import AgentPool
-from macurr.wrappers._client import TaskClient
-from macurr.wrappers._seats import OpponentSeats, Policy, divide, sync_client
+from macurr.wrappers._seats import OpponentSeats, Policy, Pool, divide, episode_task, pay, sync_client
 from macurr.wrappers.single_learner import SingleLearnerEnv
 
-__all__ = ["AECOpponentWrapper", "OpponentWrapper"]
+__all__ = ["OpponentWrapper"]
 
-Pool = AgentPool | str | os.PathLike[str]
 Transition = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]
 
 
@@ -57,6 +52,7 @@ class OpponentWrapper(BaseParallelWrapper[str, Any, Any]):
         >>> import tempfile
         >>> import numpy as np
         >>> from macurr.envs import apple_race_v0
+        >>> from macurr.opponents import AgentPool
         >>> pool = AgentPool(tempfile.mkdtemp())
         >>> pool.add({"action": np.array(1)})
         0
@@ -114,7 +110,7 @@ class OpponentWrapper(BaseParallelWrapper[str, Any, Any]):
             TaskError: the task names no opponents.
             PoolError: there is no such snapshot.
         """
-        task, options = _task(self._sync, options)
+        task, options = episode_task(self._sync, options)
         observations, infos = self.env.reset(seed=seed, options=options)
         self._task = task if self._sync is None else self._sync.task
         self._seats.begin(self._task, seed)
@@ -133,7 +129,7 @@ class OpponentWrapper(BaseParallelWrapper[str, Any, Any]):
             )
         result = self._until_learners_act(self._play(actions))
         if self._owed:  # paid before the learners' first action
-            _pay(result[1], self._owed)
+            pay(result[1], self._owed)
             self._owed = {}
         return result
 
@@ -167,7 +163,7 @@ class OpponentWrapper(BaseParallelWrapper[str, Any, Any]):
         observations, rewards, terminations, truncations, infos = (self._own(part) for part in result)
         while self._waiting():
             step = self._play({})
-            _pay(rewards, self._own(step[1]))
+            pay(rewards, self._own(step[1]))
             for part, later in zip(
                 (observations, terminations, truncations, infos), step[:1] + step[2:], strict=True
             ):
@@ -183,133 +179,3 @@ class OpponentWrapper(BaseParallelWrapper[str, Any, Any]):
         if self._dead.issuperset(living) or not set(living).isdisjoint(self.possible_agents):
             return False
         return self._play_out or not self._dead.issuperset(self.possible_agents)
-
-
-class AECOpponentWrapper(BaseWrapper[str, Any, Any]):
-    """Plays all agents but the learners of a turn-based environment from a pool, by each episode's task.
-
-    It is always a learner's turn. What a learner is paid during the opponents' turns is in its cumulative reward
-    (`last()`), and in `rewards`, which sum up all turns since its own. As `OpponentWrapper` does, it belongs outside
-    of the sync wrapper (`AECSyncWrapper`).
-
-    Args:
-        env: The environment, with its sync wrapper.
-        pool: The snapshots, or their folder.
-        policy: Makes an acting function from a snapshot's arrays (see `OpponentWrapper`).
-        learners: The agents that are left outside; by default what the sync wrapper was told.
-        cache_size: How many policies to keep ready to act.
-        seed: Seed of the generator; `reset(seed=...)` sets it anew.
-
-    Raises:
-        UsageError: not an AEC environment, or learners that do not fit it or the sync wrapper.
-        PoolError: there is no pool at this path.
-    """
-
-    def __init__(
-        self,
-        env: AECEnv[str, Any, Any],
-        pool: Pool,
-        policy: Policy,
-        *,
-        learners: Sequence[str] | None = None,
-        cache_size: int = 8,
-        seed: int | None = None,
-    ) -> None:
-        if not isinstance(env, AECEnv):
-            hint = " Use OpponentWrapper." if isinstance(env, ParallelEnv) else ""
-            raise UsageError(f"AECOpponentWrapper needs a PettingZoo AECEnv; got {env!r}.{hint}")
-        super().__init__(env)
-        self._sync = sync_client(env)
-        self.possible_agents, others = divide(env, learners, "AECOpponentWrapper")
-        self._seats = OpponentSeats(pool, policy, others, cache_size, seed)
-        self._paid: dict[str, float] = {}
-
-    @property
-    def agents(self) -> list[str]:  # type: ignore[override]
-        """The learners that are in the game."""
-        return [agent for agent in self.env.agents if agent in self.possible_agents]
-
-    @property
-    def rewards(self) -> dict[str, float]:  # type: ignore[override]
-        """What the learners were paid by the last action and the opponents' turns after it."""
-        return {agent: self._paid.get(agent, 0.0) for agent in self.agents}
-
-    @property
-    def terminations(self) -> dict[str, bool]:  # type: ignore[override]
-        """Which learners are out."""
-        return self._own(self.env.terminations)
-
-    @property
-    def truncations(self) -> dict[str, bool]:  # type: ignore[override]
-        """Whose episode was cut short."""
-        return self._own(self.env.truncations)
-
-    @property
-    def infos(self) -> dict[str, Any]:  # type: ignore[override]
-        """The learners' infos."""
-        return self._own(self.env.infos)
-
-    @property
-    def opponents(self) -> dict[str, int]:
-        """The snapshot that plays each of the other agents in this episode."""
-        return dict(self._seats.assigned)
-
-    @override
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        task, options = _task(self._sync, options)
-        self.env.reset(seed=seed, options=options)
-        self._seats.begin(task if self._sync is None else self._sync.task, seed)
-        self._paid = {}
-        self._until_learners_turn()
-
-    @override
-    def step(self, action: Any) -> None:
-        self._paid = {}
-        self._act(action)
-        self._until_learners_turn()
-
-    def as_gymnasium(self) -> SingleLearnerEnv:
-        """The only learner's view of it as a Gymnasium environment.
-
-        Raises:
-            UsageError: there are several learners.
-        """
-        return SingleLearnerEnv(self)
-
-    def _until_learners_turn(self) -> None:
-        while self.env.agents and self.env.agent_selection in self._seats.assigned:
-            agent = self.env.agent_selection
-            observation, _, terminated, truncated, _ = self.env.last()
-            self._act(None if terminated or truncated else self._seats.act(observation, agent))
-
-    def _act(self, action: Any) -> None:
-        self.env.step(action)
-        _pay(self._paid, self.env.rewards)
-
-    def _own(self, by_agent: dict[str, Any]) -> dict[str, Any]:
-        return {agent: by_agent[agent] for agent in self.agents if agent in by_agent}
-
-
-def _task(sync: TaskClient | None, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
-    """The task in the options, and what of the options is for the environment.
-
-    Raises:
-        UsageError: there is no sync wrapper to ask for a task, and none in the options.
-    """
-    if sync is not None:
-        return None, options
-    task = None if options is None else options.get("task")
-    if options is None or task is None:
-        raise UsageError(
-            "No task says who the opponents are. Put a sync wrapper (PettingZooSyncWrapper, AECSyncWrapper) beneath "
-            "the opponent wrapper, or pass options={'task': ...} to reset."
-        )
-    if "env" in getattr(task, "_fields", ()):
-        return task, options
-    # Used up: an opponent's id is no level for a task wrapper beneath.
-    return task, {key: value for key, value in options.items() if key != "task"} or None
-
-
-def _pay(account: dict[str, float], rewards: Mapping[str, float]) -> None:
-    for agent, reward in rewards.items():
-        account[agent] = account.get(agent, 0.0) + reward
