@@ -20,6 +20,7 @@ from macurr.training.evaluation import Evaluation
 from macurr.training.panels import STYLE
 from macurr.training.report import _draw
 from macurr.training.reporting.levels import chosen_levels
+from macurr.training.reporting.machine import speed_section
 from macurr.training.reporting.record import History, read_record
 from macurr.training.reporting.rivals import rivals_section
 from macurr.training.reporting.words import percent
@@ -424,6 +425,15 @@ def test_an_evaluation_of_a_run_that_went_on_is_marked(race, tmp_path):
     assert "The run has gone on since this evaluation" in page.said
     assert not read_record(tmp_path / "run").evaluated
     assert read_record(race).evaluated
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_only_asynchronous_training_runs_beside_the_rest(race, asynchronous):
+    record = read_record(race)
+    assert not record.config.asynchronous
+    record = dataclasses.replace(record, config=dataclasses.replace(record.config, async_rl=asynchronous))
+    [chart] = [chart for chart in speed_section(record).charts if chart.title == "Where the time goes"]
+    assert ("training runs beside the rest" in chart.note) == asynchronous
 
 
 def test_opponents_and_levels_are_in_one_picture(race):

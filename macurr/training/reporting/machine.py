@@ -112,7 +112,7 @@ def _parts(record: Record, rows: int) -> list[Line]:
 
 def _breakdown(record: Record, steps: Floats, parts: list[Line]) -> Chart:
     note = "seconds of each update"
-    if record.column("lag_mean") is not None:
+    if record.config.asynchronous:
         note += "; training runs beside the rest, so that the sum may exceed the clock"
     return stack("Where the time goes", note, steps, parts, words=_seconds, top=None)
 
