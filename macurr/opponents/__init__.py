@@ -16,7 +16,8 @@ from macurr.opponents.sampling import pfsp_weights
 from macurr.opponents.space import OpponentTaskSpace
 
 if TYPE_CHECKING:
-    from macurr.opponents.ratings import BayesianRatings, EloRatings, RatingTable, SkillRating, elo_ratings
+    from macurr.opponents.elo import RatingTable, elo_ratings
+    from macurr.opponents.ratings import BayesianRatings, EloRatings, SkillRating
     from macurr.opponents.zero_sum import NashAverage, nash, nash_averaging
 
 __all__ = [
@@ -45,10 +46,8 @@ __all__ = [
 
 _LAZY = {
     **dict.fromkeys(("NashAverage", "nash", "nash_averaging"), "macurr.opponents.zero_sum"),
-    **dict.fromkeys(
-        ("BayesianRatings", "EloRatings", "RatingTable", "SkillRating", "elo_ratings"),
-        "macurr.opponents.ratings",
-    ),
+    **dict.fromkeys(("RatingTable", "elo_ratings"), "macurr.opponents.elo"),
+    **dict.fromkeys(("BayesianRatings", "EloRatings", "SkillRating"), "macurr.opponents.ratings"),
 }
 
 
