@@ -160,8 +160,8 @@ def _played(history: History) -> list[Chart]:
         note = f"{said} The stronger the colour, the more."
         return [play_map("Which levels when", note, [band], history.steps)]
     note = (
-        f"Opponents: of {len(history.opponents)} past selves the {len(rivals.names)} that were played most; at most "
-        f"{percent(float(rivals.amounts.max()))} of the episodes of a stretch. {said} The stronger the colour, the more."
+        f"Opponents: of {len(history.opponents)} past selves the {len(rivals.names)} played most; at most "
+        f"{percent(float(rivals.amounts.max()))} of a stretch's episodes. {said} The stronger the colour, the more."
     )
     return [play_map("Which opponents and levels when", note, [rivals, band], history.steps)]
 
