@@ -369,16 +369,16 @@ def test_joint_observations_stay_joint():
         ([(1, "a"), (1, "b")], [], [0, 1], [0, 0]),
     ],
 )
-@pytest.mark.parametrize("cuts", [(0, 3), (0, 1, 3), (0, 1, 2, 3)])
+@pytest.mark.parametrize("cuts", [(0, 4), (0, 1, 4), (0, 1, 2, 4), (0, 1, 3, 4)])
 def test_the_last_learner_ends_a_joint_episode(done, cut, terminated, truncated, cuts):
     """c, who is no learner, plays on; wherever the batches are cut, the flags stand at the same steps."""
     wrapper, inner = shared(learners=("a", "b"), joint_policy=True)
     last = {agent: step for step, agent in [*done, *cut]}
-    rows = [[None if t > last.get(agent, 3) else 1.0 for agent in ABC] for t in range(3)]
+    rows = [[None if t > last.get(agent, 4) else 1.0 for agent in ABC] for t in range(4)]
     for first, end in itertools.pairwise(cuts):
         inside = [[(t - first, agent) for t, agent in flags if first <= t < end] for flags in (done, cut)]
         wrapper.update_on_step_batch(
-            make_batch(ABC, rows[first:end], done=inside[0], cut=inside[1], starts=first == 0, ends=end == 3)
+            make_batch(ABC, rows[first:end], done=inside[0], cut=inside[1], starts=first == 0, ends=end == 4)
         )
     pieces = heard(inner, "steps")
     assert [flag for piece in pieces for flag in column(piece, "terminations")] == terminated
@@ -397,6 +397,18 @@ def test_joint_single_steps():
     first, last = heard(inner, "step")
     assert first == (1, {"a": 1, "b": 2}, 2.0, False, False, {"a": {}, "b": {}}, None, 0)
     assert last == (1, {}, 1.5, False, True, {"b": {"x": 1}}, 0.5, 0)
+    # Both are done, so that the next step begins an episode: one who is done in it does not end it.
+    wrapper.update_on_step(2, {}, everyone, {"a": True}, {}, {}, {}, env_id=0)
+    assert heard(inner, "step")[-1][3:5] == (False, False)
+
+
+def test_what_stands_in_the_column_of_one_who_did_not_act_is_no_reward():
+    wrapper, inner = shared(learners=("a", "b"), joint_policy=True, reduce="sum")
+    batch = make_batch(ABC, [[1, 2, 0], [None, 4, 0]], done=[(0, "a"), (1, "b")])
+    batch.rewards[1, 0] = 99.0
+    wrapper.update_on_step_batch(batch)
+    [joint] = heard(inner, "steps")
+    assert column(joint) == [3.0, 4.0]
 
 
 def test_groups_act_as_one_each():
