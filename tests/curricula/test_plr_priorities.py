@@ -222,8 +222,9 @@ class TestReplayDistribution:
         assert replay.probabilities()[4] == 0
         assert replay.seen == 2
 
-    def test_growth_adds_unseen_levels_of_no_age(self):
-        replay = self.filled()
+    @pytest.mark.parametrize("staleness_transform", STALENESS_TRANSFORMS)
+    def test_growth_adds_unseen_levels_of_no_age(self, staleness_transform):
+        replay = self.filled(staleness_transform=staleness_transform)
         before = replay.probabilities()
         replay.grow(9)
         np.testing.assert_allclose(replay.probabilities(), [*before, 0, 0, 0], atol=1e-12)
@@ -247,6 +248,7 @@ class TestReplayDistribution:
             assert unseen[0] == unseen[1]
             for replay in (first, second):
                 replay.visit(drawn[0])
+            assert second.ages.tolist() == first.ages.tolist()
 
     @pytest.mark.parametrize(
         "damage",

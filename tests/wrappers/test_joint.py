@@ -108,6 +108,17 @@ def test_an_aborted_trial_is_given_back():
     assert dual.metrics()["env/opponents_on_trial"] == 0
 
 
+def test_an_aborted_trial_is_one_trial():
+    dual = joint(n=2, uniform_prob=0.0, trials=2)
+    dual.register_env(0, SPEC)
+    tasks = dual.sample(2)
+    dual.update_on_abort(tasks[0], env_id=0)
+    score(dual, (1, 0, 0.5))
+    # Two of the first (one is given back) and one of the second, then regret decides.
+    assert sorted(drawn(dual, 3)) == [0, 0, 1]
+    assert drawn(dual, 5) == [1] * 5
+
+
 def test_an_opponent_may_stay_for_several_tasks():
     dual = joint(n=2, uniform_prob=0.0, trials=1, batch_agent_tasks=True, batch_size=3)
     assert drawn(dual, 4) == [0, 0, 0, 1]
