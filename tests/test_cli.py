@@ -68,6 +68,8 @@ BAD = {
         "without possible_agents",
     ),
     "nobody plays": (["--env", HERE + "Nobody"], "without agents"),
+    "agents by number": (["--env", HERE + "Numbered"], "calls an agent 0, a int"),
+    "a constructor that ends the program": (["--env", HERE + "gone"], "gone() failed: SystemExit: bye"),
     "action space": (["--env", HERE + "Many"], "MultiDiscrete"),
     "observation space": (["--env", HERE + "Wordy"], "no fixed flat size"),
     "argument that it does not take": (["--env-arg", "colour=3"], "colour=3"),
@@ -119,6 +121,29 @@ def test_bad_input_is_one_message_and_leaves_nothing(name, elsewhere, capsys):
     assert "Traceback" not in error
     assert out == ""
     assert list(elsewhere.iterdir()) == []
+
+
+BROKEN = {
+    "syntax": ("def f(:\n", r"SyntaxError: invalid syntax \(broken.py, line 1\)\. Mend its module"),
+    "division": (
+        "\n1 / 0\n",
+        r"ZeroDivisionError: division by zero \(.*broken\.py, line 2\)\. Mend its module",
+    ),
+    "exit": ("import sys\nsys.exit(3)\n", r"SystemExit: 3 \(.*broken\.py, line 2\)\. Mend its module"),
+}
+
+
+@pytest.mark.parametrize("option", ["--env", "--mapping"])
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_module_that_cannot_be_imported_is_one_message(elsewhere, capsys, what, option):
+    text, wanted = BROKEN[what]
+    (elsewhere / "broken.py").write_text(text)
+    more = ["--num-policies", "2"] if option == "--mapping" else []
+    assert call("train", option, "broken:part", *more, "--out", "run") == 2
+    error = capsys.readouterr().err
+    assert re.search(wanted, error), error
+    assert "Traceback" not in error
+    assert not (elsewhere / "run").exists()
 
 
 def test_a_module_that_needs_one_whose_name_is_a_part_of_its_own(elsewhere, capsys, monkeypatch):

@@ -13,6 +13,7 @@ from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 from typing_extensions import override
 
 from macurr.errors import ConfigError, MissingDependencyError
+from macurr.training.imports import line_of
 from macurr.training.tuned import TunedSeeds, TunedTurns
 from macurr.training.turns import ScheduledTurns, SeedTurns
 from macurr.wrappers import AECSyncWrapper, PettingZooSyncWrapper, SeedTaskWrapper
@@ -61,7 +62,7 @@ def make_env(path: str, args: Mapping[str, Any] | None = None) -> Env:
         warnings.simplefilter("ignore", DeprecationWarning)  # an environment's own affair
         try:
             env = factory(**(args or {}))
-        except Exception as error:  # constructors of environments raise what they like
+        except (Exception, SystemExit) as error:  # constructors of environments raise what they like
             raise ConfigError(
                 f"{path}({_keywords(args)}) failed: {type(error).__name__}: {error}. Give arguments that it takes "
                 "by --env-arg key=value (env_args)."
@@ -79,6 +80,11 @@ def _find(path: str) -> Callable[..., Any]:
         raise _not_found(path, module_name, error) from error
     except (ImportError, ValueError, TypeError) as error:
         raise ConfigError(f"The environment {path!r} cannot be imported: {error}.") from error
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
+        raise ConfigError(
+            f"The environment {path!r} cannot be imported: {type(error).__name__}: {error}{line_of(error)}. Mend its "
+            "module."
+        ) from error
     found = module
     for part in (name or _factory_name(module)).split("."):
         found = getattr(found, part, None)
@@ -121,6 +127,13 @@ def _check(env: Any, path: str) -> Env:
         if not env.possible_agents:
             env.close()  # type: ignore[no-untyped-call]  # PettingZoo
             raise ConfigError(f"{path} makes an environment without agents; at least one is needed.")
+        odd = [name for name in env.possible_agents if not isinstance(name, str)]
+        if odd:
+            env.close()  # type: ignore[no-untyped-call]  # PettingZoo
+            raise ConfigError(
+                f"{path} calls an agent {odd[0]!r}, a {type(odd[0]).__name__}. Agents have names, such as "
+                "'player_0': let possible_agents list texts."
+            )
         return env
     if hasattr(env, "observation_space") and hasattr(env, "step"):
         hint = "It is a single-agent Gymnasium environment, and this trainer is for several agents."

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from macurr.errors import UsageError
+from macurr.errors import ConfigError, UsageError
 from macurr.training.envs import EnvSource
 from macurr.training.layout import Layout
 from macurr.training.opponents import RANDOM, PolicyBank
@@ -26,6 +26,9 @@ Sides = Sequence[Sequence[int]]
 
 _MOST_ENVS = 128
 """Environments of one group: more rows in a batch than this gain nothing."""
+
+_MOST_STEPS = 100_000
+"""Steps after which a match counts as one that does not end: as many as PettingZoo's longest games allow."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Arena:
 
         Raises:
             UsageError: there is nothing to play.
+            ConfigError: a match does not end.
             MacurrError: an environment failed or a worker died.
         """
         if not len(matches):
@@ -132,9 +136,18 @@ class Arena:
                 for board in boards:
                     board.group.act(self._act(board))
                     board.note()
+                    self._check_lengths(board)
                 if on_progress is not None:
                     on_progress(int((~np.isnan(returns[:, 0])).sum()), len(matches))
         return returns
+
+    def _check_lengths(self, board: _Board) -> None:
+        if board.lengths.max() >= _MOST_STEPS:
+            raise ConfigError(
+                f"A match of {self._layout.name} is not over after {_MOST_STEPS:,} steps, and may never be. Give the "
+                "environment an end by its arguments (env_args), such as max_cycles, or by a wrapper that truncates "
+                "its episodes."
+            )
 
     def _cast(self, matches: Matches) -> NDArray[np.int64]:
         """The number of the policy, of its snapshot, that plays each agent, (M, A)."""
@@ -189,6 +202,7 @@ class _Board:
 
     Attributes:
         frame: What the environments gave last.
+        lengths: Steps of the matches under way, int64 (E,).
         players: The snapshot that plays each agent of each environment, (E, A).
         policies: The policy of it, (E, A).
         states: What the players remember, float32 (E, A, state_size); None where nobody remembers.
@@ -205,7 +219,7 @@ class _Board:
         self.group = group
         self._matches, self._cast, self._returns = matches, cast, returns
         shape = (group.shape.envs, group.shape.agents)
-        self._sums = np.zeros(shape)
+        self._sums, self.lengths = np.zeros(shape), np.zeros(group.shape.envs, np.int64)
         self.states: Tensor | None = torch.zeros(*shape, state_size) if state_size else None
         self.frame: Frame = group.frame()[0]
         self._numbers = self.frame.tasks[:, 0].astype(np.int64)
@@ -215,7 +229,9 @@ class _Board:
         """Take in the next frame, and the results of the matches that it ends."""
         self.frame, _ = self.group.frame()
         self._sums += self.frame.rewards
+        self.lengths += 1
         ended = np.flatnonzero(self.frame.ended)
+        self.lengths[ended] = 0
         if not len(ended):
             return
         # A schedule begins again at its end: a match that is played twice counts once.

@@ -90,7 +90,7 @@ class EnvBatch:
             except MacurrError:
                 raise
             except (Exception, SystemExit) as error:  # whatever an environment raises
-                raise self._explained(i, error) from error
+                raise self._explained(f"on task {self._task_texts[i]}", error) from error
             if finals:
                 kept.extend((i, final) for final in finals)
             if over:
@@ -183,15 +183,17 @@ class EnvBatch:
         except MacurrError:
             raise
         except (Exception, SystemExit) as error:  # whatever an environment raises
-            raise self._explained(i, error) from error
+            task = getattr(member.env, "task", None)
+            what = "" if task is None else f" of task {np.ravel(task).tolist()}"
+            raise self._explained(f"at the beginning of an episode{what}", error) from error
         self._begins = False
         self.frame.tasks[i] = task
         self._task_texts[i] = task.tolist()
 
-    def _explained(self, i: int, error: BaseException) -> ConfigError:
-        """Which environment failed, on which task and where."""
+    def _explained(self, when: str, error: BaseException) -> ConfigError:
+        """Which environment failed, when and where."""
         return ConfigError(
-            f"The environment {self.layout.name} failed on task {self._task_texts[i]} with "
-            f"{type(error).__name__}: {error}. Mend the environment; this is where it happened:\n"
+            f"The environment {self.layout.name} failed {when} with {type(error).__name__}: {error}. Mend the environment; "
+            f"this is where it happened:\n"
             f"{''.join(traceback.format_exception(error))}"
         )

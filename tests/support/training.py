@@ -309,6 +309,18 @@ class Nobody(Duel):
         self.possible_agents = []
 
 
+class Numbered(Duel):
+    """Has numbers for agents."""
+
+    def __init__(self):
+        super().__init__()
+        self.possible_agents = [0, 1]
+
+
+def gone():
+    sys.exit("bye")
+
+
 class Wordy(Duel):
     """Sees texts, which have no fixed flat size."""
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from macurr.errors import ConfigError, PoolError
-from macurr.training import compare, evaluate, tournament
+from macurr.training import compare, evaluate, matches, tournament
 from macurr.training.envs import EnvSource
 from macurr.training.matches import Arena, seat_matches, team_matches
 from macurr.training.opponents import RANDOM
@@ -120,3 +120,24 @@ def test_turns():
     assert returns.tolist() == [[1.0, -1.0]] * 4
     assert RANDOM == -1
     assert np.isfinite(returns).all()
+
+
+@pytest.mark.parametrize("length", [41, 42])
+def test_matches_that_do_not_end_are_refused(length, monkeypatch):
+    monkeypatch.setattr(matches, "_MOST_STEPS", 41)
+    source = EnvSource("tests.support.training:Duel", {"length": length})
+
+    class Idle:
+        """Players who do nothing."""
+
+        state_size = 0
+
+        def act(self, observations, masks, ids, policies, states, generator):
+            return torch.zeros(len(observations), dtype=torch.int64), None
+
+    arena = Arena(source, probe(source), Idle(), torch.Generator(), 0)
+    if length == 41:
+        assert (arena.play(team_matches([0], range(200), 2)) == 0.0).all(), "several one after the other"
+        return
+    with pytest.raises(ConfigError, match=r"is not over after 41 steps.*max_cycles"):
+        arena.play(team_matches([0], [0], 2))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pettingzoo import ParallelEnv
 
-from macurr import ConfigError, make_local_curriculum
+from macurr import ConfigError, DiscreteTaskSpace, make_local_curriculum
+from macurr.curricula import Constant
 from macurr.training.envs import EnvSource
 from macurr.training.layout import Layout
 from macurr.training.stepping import EnvBatch
@@ -317,3 +318,31 @@ def test_an_environment_does_not_end_the_program():
     batch.reset()
     with pytest.raises(ConfigError, match=r"Leaving failed on task \[0\] with SystemExit: 3"):
         batch.step(zeros(batch))
+
+
+class NoStart(Duel):
+    """Cannot begin its second episode."""
+
+    def reset(self, seed=None, options=None):
+        if seed == 77:
+            raise FloatingPointError("the lever is stuck")
+        return super().reset(seed, options)
+
+
+def test_what_is_raised_at_the_beginning_of_an_episode_is_not_said_of_the_one_before():
+    batch = scheduled(f"{__name__}:NoStart", EVERYBODY, [[5, 77]], length=1)
+    batch.reset()
+    with pytest.raises(
+        ConfigError,
+        match=r"NoStart failed at the beginning of an episode with FloatingPointError: the lever is stuck",
+    ):
+        batch.step(zeros(batch))
+
+
+def test_a_beginning_that_fails_is_told_with_its_task():
+    with make_local_curriculum(Constant(DiscreteTaskSpace(100), 77)) as synced:
+        job = Job(EnvSource(f"{__name__}:NoStart"), EVERYBODY, 1, synced.components)
+        with pytest.raises(
+            ConfigError, match=r"failed at the beginning of an episode of task \[77\] with Floating"
+        ):
+            build(job).reset()
