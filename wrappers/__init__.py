@@ -11,6 +11,7 @@ if __name__ == "wrappers":
 
 from macurr.wrappers.aec import AECSyncWrapper
 from macurr.wrappers.aec_opponent import AECOpponentWrapper
+from macurr.wrappers.aec_tasks import AECSeedTaskWrapper, AECTaskWrapper
 from macurr.wrappers.dual import DualCurriculumWrapper
 from macurr.wrappers.gym import GymnasiumSyncWrapper
 from macurr.wrappers.multiagent import (
@@ -32,7 +33,9 @@ from macurr.wrappers.vector import VectorSync
 
 __all__ = [
     "AECOpponentWrapper",
+    "AECSeedTaskWrapper",
     "AECSyncWrapper",
+    "AECTaskWrapper",
     "DualCurriculumWrapper",
     "GymnasiumSyncWrapper",
     "MultiProcessingSyncWrapper",

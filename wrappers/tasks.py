@@ -13,7 +13,7 @@ from typing import Any
 
 import gymnasium
 from gymnasium.utils.env_checker import data_equivalence
-from pettingzoo import ParallelEnv
+from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 from typing_extensions import override
 
@@ -44,9 +44,17 @@ class PettingZooTaskWrapper(BaseParallelWrapper[str, Any, Any]):
     Attributes:
         task: The decoded task of this episode; None before the first.
         task_space: The tasks.
+
+    Raises:
+        UsageError: the environment is turn-based.
     """
 
     def __init__(self, env: ParallelEnv[str, Any, Any], task_space: TaskSpace | None = None) -> None:
+        if isinstance(env, AECEnv):
+            raise UsageError(
+                f"{type(self).__name__} needs a PettingZoo ParallelEnv; {env} is turn-based (AEC). Use "
+                "AECSeedTaskWrapper, or subclass AECTaskWrapper."
+            )
         super().__init__(env)
         self.task_space = task_space
         self.task: Any = None
@@ -109,12 +117,7 @@ class SeedTaskWrapper(PettingZooTaskWrapper):
     """
 
     def __init__(self, env: ParallelEnv[str, Any, Any], task_space: TaskSpace | int = 2**31 - 1) -> None:
-        space = DiscreteTaskSpace(task_space) if isinstance(task_space, int) else task_space
-        if not isinstance(space, DiscreteTaskSpace):
-            raise UsageError(
-                f"Seeds are whole numbers: SeedTaskWrapper needs a DiscreteTaskSpace, not {space!r}."
-            )
-        super().__init__(env, space)
+        super().__init__(env, seeds(task_space, type(self).__name__))
 
     @override
     def _reset_to(self, task: Any, seed: int | None, options: dict[str, Any] | None) -> Reset:
@@ -221,6 +224,18 @@ def take_task(options: dict[str, Any] | None, new_task: Any) -> tuple[Any, dict[
     while "env" in getattr(new_task, "_fields", ()):  # a dual task: an opponent and a level
         new_task = new_task.env
     return new_task, options
+
+
+def seeds(task_space: TaskSpace | int, owner: str) -> DiscreteTaskSpace:
+    """The space of the seeds that a wrapper was given, or their number.
+
+    Raises:
+        UsageError: it is no space of whole numbers.
+    """
+    space = DiscreteTaskSpace(task_space) if isinstance(task_space, int) else task_space
+    if not isinstance(space, DiscreteTaskSpace):
+        raise UsageError(f"Seeds are whole numbers: {owner} needs a DiscreteTaskSpace, not {space!r}.")
+    return space
 
 
 def check_seed(task: Any) -> int:
