@@ -193,7 +193,7 @@ class EnvBatch:
     def _explained(self, when: str, error: BaseException) -> ConfigError:
         """Which environment failed, when and where."""
         return ConfigError(
-            f"The environment {self.layout.name} failed {when} with {type(error).__name__}: {error}. Mend the environment; "
-            f"this is where it happened:\n"
+            f"The environment {self.layout.name} failed {when} with {type(error).__name__}: {error}. Mend the "
+            "environment; this is where it happened:\n"
             f"{''.join(traceback.format_exception(error))}"
         )
