@@ -238,6 +238,22 @@ def test_a_run_from_a_shell(elsewhere, capsys):
     assert re.search(r"^random .*%", capsys.readouterr().out, re.MULTILINE)
     assert call("report", run) == 0
     assert (run / "report.png").stat().st_size > 10_000
+    assert call("report", run, "--no-films", "--out", "mine.html") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Report: mine.html"
+    assert (elsewhere / "mine.html").stat().st_size > 10_000
+
+
+def test_a_terminal_gets_a_table_that_fits(elsewhere, capsys, monkeypatch):
+    assert call("train", *TINY, "--steps", "240", "--env-arg", "size=5", "--out", "run") == 0
+    wide = capsys.readouterr().out
+    for name, value in (("TERM", "xterm"), ("FORCE_COLOR", "1"), ("COLUMNS", "60")):
+        monkeypatch.setenv(name, value)
+    assert call("evaluate", "run") == 0
+    narrow = capsys.readouterr().out.partition("opponent")
+    table = (narrow[1] + narrow[2]).splitlines()
+    assert max(map(len, table)) <= 60 < max(map(len, wide.splitlines()))
+    assert re.search(r"^random .*%", "\n".join(table), re.MULTILINE)
+    assert "A wider terminal shows more" in narrow[2]
 
 
 def test_a_run_from_the_settings_of_another_is_the_same_run(elsewhere, capsys):

@@ -89,5 +89,7 @@ def _compare(given: dict[str, Any]) -> int:
         given["env_args"] = dict(pairs)
     with make_display() as display:
         result = compare(**given, on_progress=display.evaluating)
-    print(f"\n{result.table(display.width)}\n\nResults: {given.get('out') or Path(result.run) / 'comparison.json'}")
+    print(
+        f"\n{result.table(display.width)}\n\nResults: {given.get('out') or Path(result.run) / 'comparison.json'}"
+    )
     return DONE
