@@ -71,7 +71,8 @@ def _known(number: float | None) -> bool:
 
 def introduction(run: RunDir, config: TrainConfig) -> str:
     """What a run is, in one line."""
-    opponents = "everybody learns" if config.opponents == "none" else f"opponents by {config.opponents}"
+    drawn = "every tenth opponent" if config.curriculum == "joint" else "opponents"
+    opponents = "everybody learns" if config.opponents == "none" else f"{drawn} by {config.opponents}"
     policies = f"{config.policies.num_policies} policies, " if config.policies.num_policies > 1 else ""
     if config.transport == "local":
         where = "this process"

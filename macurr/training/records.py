@@ -60,10 +60,13 @@ class Records:
 
     @property
     def win_rate(self) -> float | None:
-        """Wins plus half the draws of the latest 1000 episodes; None where nobody plays against the learners."""
-        if not self._contested:
+        """Wins plus half the draws of the latest 1000 episodes.
+
+        None where nobody plays against the learners, or nobody has yet to the end.
+        """
+        if not self._contested or not self._outcomes:
             return None
-        return float((np.array(self._outcomes) + 1).mean() / 2) if self._outcomes else 0.5
+        return float((np.array(self._outcomes) + 1).mean() / 2)
 
     # Bounds
 

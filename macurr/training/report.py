@@ -16,7 +16,7 @@ from macurr.errors import ConfigError
 from macurr.persistence import write_atomically
 from macurr.training import panels
 from macurr.training.evaluation import Evaluation
-from macurr.training.reporting.headline import METHODS, RIVALS, benchmarks, team_benchmarks, title_of
+from macurr.training.reporting.headline import benchmarks, methods, team_benchmarks, title_of
 from macurr.training.reporting.page import page
 from macurr.training.reporting.record import Record, read_record
 from macurr.training.reporting.words import number, percent
@@ -106,7 +106,7 @@ def _draw(record: Record, evaluation: Evaluation) -> Figure:
 def _headline(figure: Figure, record: Record, evaluation: Evaluation) -> None:
     config = record.config
     figure.text(0.05, 0.952, title_of(record), fontsize=23, fontweight="bold", color=panels.INK)
-    method = f"{METHODS[config.curriculum]}  ·  {RIVALS[config.opponents]}  ·  {record.steps:,} steps"
+    method = "  ·  ".join([*methods(config), f"{record.steps:,} steps"])
     figure.text(
         0.05,
         0.921,

@@ -22,7 +22,7 @@ class Status:
         seconds: Seconds of training so far, over all sittings.
         speed: Environment steps per second of the last update, its training included.
         win_rate: Wins plus half the draws of the learners in their latest 1000 episodes against the pool; None where
-            everybody learns.
+            everybody learns, and before the first of these episodes has ended.
         levels_seen: Training levels played at least once.
         pool: Snapshots in the pool.
         learner_return: Mean return of the learners in the episodes that ended with the latest update; None before.

@@ -124,7 +124,7 @@ def test_the_training_is_over_when_the_evaluation_begins():
         ),
         (
             {"workers": 1, "curriculum": "joint", "num_policies": 3, "mapping": "env", "async_rl": False},
-            "drawn together, opponents by pfsp, 3 policies, 64 environments in 1 process, synchronous;",
+            "drawn together, every tenth opponent by pfsp, 3 policies, 64 environments in 1 process, synchronous;",
         ),
     ],
 )

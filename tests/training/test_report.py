@@ -19,6 +19,7 @@ from macurr.training import Listener, TrainConfig, train, write_report
 from macurr.training.evaluation import Evaluation
 from macurr.training.panels import STYLE
 from macurr.training.report import _draw
+from macurr.training.reporting.headline import summary
 from macurr.training.reporting.levels import chosen_levels
 from macurr.training.reporting.machine import speed_section
 from macurr.training.reporting.record import History, read_record
@@ -521,6 +522,26 @@ def test_a_run_without_numbers_is_refused(race, tmp_path):
         write_report(tmp_path / "run")
     with pytest.raises(ConfigError, match="not the directory of a macurr run"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"curriculum": "plr"},
+            "PPO with prioritized level replay and prioritized fictitious self-play, trained",
+        ),
+        (
+            {"curriculum": "dr", "opponents": "none"},
+            "PPO with uniform levels and all agents learning together, trained",
+        ),
+        ({"curriculum": "joint"}, "PPO with levels and opponents drawn together, trained"),
+    ],
+)
+def test_the_summary_says_what_chose_levels_and_opponents(race, settings, said):
+    record = read_record(race)
+    record = dataclasses.replace(record, config=dataclasses.replace(record.config, **settings))
+    assert summary(record).startswith(said)
 
 
 # The picture

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from macurr.training.config import TrainConfig
 from macurr.training.evaluation import Evaluation, Row, Team
 from macurr.training.reporting.record import FINAL, Record
 from macurr.training.reporting.section import Tile
@@ -13,9 +14,8 @@ from macurr.training.reporting.series import ends, smooth
 from macurr.training.reporting.words import count, listed, number, percent, plural, short_name, span
 
 __all__ = [
-    "METHODS",
-    "RIVALS",
     "benchmarks",
+    "methods",
     "state_of",
     "summary",
     "team_benchmarks",
@@ -24,17 +24,23 @@ __all__ = [
     "title_of",
 ]
 
-METHODS = {
+_METHODS = {
     "plr": "prioritized level replay",
     "dr": "uniform levels",
     "joint": "levels and opponents drawn together",
 }
-RIVALS = {
+_RIVALS = {
     "pfsp": "prioritized fictitious self-play",
     "fsp": "fictitious self-play",
     "self": "self-play against the latest self",
     "none": "all agents learning together",
 }
+
+
+def methods(config: TrainConfig) -> list[str]:
+    """What a run is trained by: how levels are chosen, and opponents where that is another matter."""
+    chosen = [_METHODS[config.curriculum]]
+    return chosen if config.curriculum == "joint" else [*chosen, _RIVALS[config.opponents]]
 
 
 def title_of(record: Record) -> str:
@@ -45,10 +51,7 @@ def title_of(record: Record) -> str:
 def summary(record: Record) -> str:
     """What was trained, how long, and what came of it, in a sentence or two."""
     config = record.config
-    trained = (
-        f"PPO with {METHODS.get(config.curriculum, config.curriculum)} and "
-        f"{RIVALS.get(config.opponents, config.opponents)}, trained for {count(record.steps)} environment steps"
-    )
+    trained = f"PPO with {listed(methods(config))}, trained for {count(record.steps)} environment steps"
     if record.seconds:
         trained += f" in {span(record.seconds)}"
     return f"{trained}. {_outcome(record)}"

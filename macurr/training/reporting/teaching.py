@@ -159,8 +159,14 @@ def _played(history: History) -> list[Chart]:
     if rivals is None:
         note = f"{said} The stronger the colour, the more."
         return [play_map("Which levels when", note, [band], history.steps)]
+    shown, known = len(rivals.names), len(history.opponents)
+    who = (
+        "the past selves that were played"
+        if shown == known
+        else f"of {known} past selves the {shown} played most"
+    )
     note = (
-        f"Opponents: of {len(history.opponents)} past selves the {len(rivals.names)} played most; at most "
+        f"Opponents: {who}; at most "
         f"{percent(float(rivals.amounts.max()))} of a stretch's episodes. {said} The stronger the colour, the more."
     )
     return [play_map("Which opponents and levels when", note, [rivals, band], history.steps)]
