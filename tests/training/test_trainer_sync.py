@@ -221,3 +221,12 @@ def test_kinds_of_training_come_to_finite_numbers(tmp_path, env, more):
     ]
     assert np.isfinite(losses).all()
     assert rows["learning_rate"][0] > rows["learning_rate"][-1]
+
+
+def test_there_is_no_win_rate_before_a_match_is_over(tmp_path):
+    long = {"env": "tests.support.training:Duel", "env_args": {"length": 20}, "decorrelate": 0}
+    trainer = trained(tmp_path / "short", steps=4 * 8 * 2, **long)  # 16 steps of each environment
+    assert (trainer.records.episodes, trainer.status().win_rate) == (0, None)
+    trainer = trained(tmp_path / "longer", steps=4 * 8 * 3, **long)
+    assert trainer.records.episodes == 4
+    assert 0.0 <= trainer.status().win_rate <= 1.0
