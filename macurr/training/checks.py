@@ -44,6 +44,16 @@ class Check:
     choices: tuple[str, ...] = ()
     optional: bool = False
 
+    def taken(self, value: Any) -> Any:
+        """A value that is only written differently as its setting keeps it: a list of sizes, 2e6, no keywords."""
+        if self.kind in ("sizes", "names") and isinstance(value, list):
+            return tuple(value)
+        if self.kind == "keywords" and value is None:
+            return {}
+        if self.kind == "whole" and isinstance(value, float) and value.is_integer():
+            return int(value)
+        return value
+
 
 def whole(low: int, high: float = math.inf) -> Check:
     """A whole number in a range, both ends included."""

@@ -36,7 +36,7 @@ PARTS = {
     ("kind", "name", "value", "wanted"),
     [
         (TrainConfig, "steps", 0, "at least 1"),
-        (TrainConfig, "steps", 10.0, "a whole number"),
+        (TrainConfig, "steps", 10.5, "a whole number"),
         (TrainConfig, "steps", True, "a whole number"),
         (TrainConfig, "minutes", -1, "above 0"),
         (TrainConfig, "minutes", math.nan, "finite"),
@@ -62,7 +62,7 @@ PARTS = {
         (PPOConfig, "batch_size", 0, "at least 1"),
         (ModelConfig, "hidden", (), "positive whole numbers"),
         (ModelConfig, "hidden", (64, 0), "positive whole numbers"),
-        (ModelConfig, "hidden", [64], "a tuple"),
+        (ModelConfig, "hidden", [64, 0.5], "a tuple"),
         (ModelConfig, "hidden", (True,), "positive whole numbers"),
         (ModelConfig, "recurrent", "rnn", "'lstm', 'gru'"),
         (PoliciesConfig, "num_policies", 0, "at least 1"),
@@ -172,6 +172,12 @@ def test_what_follows_from_the_transport():
     assert TrainConfig(async_rl=False).asynchronous is False
     assert (TrainConfig().num_splits, local.num_splits, TrainConfig(splits=2).num_splits) == (1, 1, 2)
     assert TrainConfig(transport="local", workers=1, splits=4).num_splits == 4
+
+
+def test_what_is_only_written_differently_is_taken():
+    config = TrainConfig.of(steps=2e6, hidden=[64, 32], env_args=None)
+    assert config == TrainConfig.of(steps=2_000_000, hidden=(64, 32), env_args={})
+    assert isinstance(config.steps, int), "steps are counted, and written, as whole numbers"
 
 
 def test_settings_by_their_names_alone():

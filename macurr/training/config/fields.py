@@ -130,16 +130,17 @@ def settings_of(kind: type, name: str = "", title: str = "") -> Iterator[Setting
 
 
 def check_tree(config: Any) -> None:
-    """Check every setting of a tree by itself.
+    """Check every setting of a tree by itself; what is only written differently is brought into form.
 
     Raises:
         ConfigError: one is not of its type or out of its range.
     """
     for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
         check: Check = item.metadata[_KEY][0]
+        value = check.taken(getattr(config, item.name))
         if not check.holds(value):
             raise ConfigError(f"{item.name}={value!r} cannot be used: it must be {check.wanted}.")
+        object.__setattr__(config, item.name, value)  # trees are frozen; this one is being made
         if check.kind == "part":
             check_tree(value)
 

@@ -265,13 +265,7 @@ def _value(item: Setting, value: Any, where: str) -> Any:
     Raises:
         ConfigError: it is of another type, or out of range.
     """
-    kind = item.check.kind
-    if kind in ("sizes", "names") and isinstance(value, list):
-        value = tuple(value)
-    elif kind == "keywords" and value is None:
-        value = {}
-    elif kind == "whole" and isinstance(value, float) and value.is_integer():
-        value = int(value)
+    value = item.check.taken(value)
     if not item.check.holds(value):
         raise ConfigError(f"{where}: {item.name}={value!r} cannot be used: it must be {item.check.wanted}.")
     return value
