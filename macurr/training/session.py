@@ -144,8 +144,9 @@ def playing(
         before = None if state is None else state["collector"]
         if _apart(config):
             chance = generator.get_state().numpy()
+            timeout = config.worker_timeout
             with CollectorProcess(
-                jobs, shapes, config.num_splits, job, learner, chance, before, config.worker_timeout
+                jobs, shapes, config.num_splits, job, learner, chance, before, timeout=timeout
             ) as process:
                 yield Session(synced, process)
             return
