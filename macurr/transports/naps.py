@@ -44,6 +44,8 @@ class Nap:
         else:
             self.seconds = max(LEAST, self.seconds - GROWTH)
 
-    def cut(self) -> None:
-        """Note that somebody has waited."""
+    def cut(self) -> bool:
+        """Note that somebody has waited; returns whether naps could be cut much: else they should end for a while."""
+        long = self.seconds > 1.5 * LEAST
         self.seconds = max(LEAST, self.seconds / 2)
+        return long

@@ -200,9 +200,7 @@ class CurriculumServer(Connections):
         self, peer: Peer, env_id: int, wait: float | None, want: int, *encoded: tuple[Any, ...]
     ) -> None:
         waited = wait is not None and wait > PATIENT_SECONDS
-        if waited:
-            self._nap.cut()
-        if waited or not want:
+        if not want or (waited and not self._nap.cut()):
             self._hurry()
         if wait is not None:
             self._do(peer, "start of a task", self._start, peer, env_id, wait)

@@ -57,8 +57,9 @@ def test_a_socket_that_was_filled_makes_the_next_nap_short():
 def test_who_waits_halves_it():
     nap = Nap(64)
     after(nap, *[5] * 60)  # 0.04 s
-    nap.cut()
+    assert nap.cut()
     assert nap.seconds == pytest.approx(0.02)
-    nap.cut()
-    nap.cut()
+    assert nap.cut()
+    assert nap.seconds == pytest.approx(LEAST)
+    assert not nap.cut()  # no nap is short enough
     assert nap.seconds == LEAST
