@@ -328,6 +328,13 @@ def asked(monkeypatch):
     return seen
 
 
+def test_workers_are_timed_by_an_option(elsewhere, asked):
+    call("train", "--worker-timeout", "2.5")
+    assert asked.pop() == TrainConfig.of(worker_timeout=2.5)
+    call("train", "--worker-timeout", "none")
+    assert asked.pop() == TrainConfig()
+
+
 def test_options_override_a_file(elsewhere, asked):
     (elsewhere / "my.yaml").write_text(
         "env: some.env\nenv_args: {size: 3, walls: 4}\nworkers: 5\nppo: {gamma: 0.5, target_kl: 0.1, clip: 0.3}\n"
@@ -425,7 +432,7 @@ def test_every_setting_has_an_option(elsewhere, asked):
         "report": False,
     }
     items = {item.name: item for item in settings_of(TrainConfig)}
-    assert set(items) - set(settings) == {"transport"}, "which has one value that goes with the others"
+    assert set(items) - set(settings) == {"transport", "worker_timeout"}, "which do not go with the others"
     arguments = []
     for name, value in settings.items():
         assert value != items[name].default
