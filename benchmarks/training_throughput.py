@@ -1,18 +1,18 @@
 """What the trainer makes of a machine: env steps per second against the same environments stepped freely.
 
-    python benchmarks/training_throughput.py [--smoke] [--repetitions N] [--cases NAME ...]
+    python benchmarks/training_throughput.py [--smoke] [--rounds N] [--seconds S] [--cases NAME ...]
 
-Free: as many processes as the trainer has workers each step one environment with random actions, and do nothing else.
-The trainer runs synchronously and asynchronously, with its default curriculum (level replay against a pool). What the
-curriculum costs is the difference between level replay and a stand-in that draws levels where the environment is and
-tells nobody anything, both against the first snapshot: in env steps per second, and in CPU time. All are measured in
-turn, repeatedly; what is printed are medians of rates and of ratios within a repetition, so that a busy minute hits
-both sides of a ratio, with the lowest and the highest.
+Three programs take turns, the other two stopped meanwhile, so that a busy minute hits all alike: as many processes as
+the trainer has workers, which step one environment each with random actions and do nothing else; the trainer,
+synchronous, with its default curriculum (level replay against a pool); and the same asynchronous. In the same way two
+trainers take turns to tell what a curriculum costs: level replay, and a stand-in that draws levels where the
+environment is and tells nobody anything, both against the first snapshot. Intervals are Student's t over ten blocks of
+turns. Linux only.
 
-A step of `spin` costs 200 µs: of computing ("burn"), or of waiting for something else ("wait"). The apple race costs
-7 µs, so that everything else weighs most. What asynchronous training can gain is the time in which a synchronous run
-trains, so it is measured with small networks, where that is little, and with a memory (LSTM), where it is half; the
-share is printed.
+`spin` costs 200 µs a step: of computing ("burn"), or of waiting for something else ("wait"). MPE's `simple_spread` is a
+real environment of about that; it is trained with a centralised critic as MAPPO's authors did (a GRU, 10 epochs of one
+minibatch; Yu et al. 2022). The apple race costs 7 µs, so that everything else weighs most. What asynchronous training
+can gain is the time in which a synchronous run trains; the share is printed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from games.nowhere import Drawn, Nowhere
+from measuring.counted import parallel_env, steps_in
+from measuring.turns import Program, Rounds, Turn
 
 from macurr import make_local_curriculum
 from macurr.training import TrainConfig, train
@@ -41,67 +44,108 @@ class Case(NamedTuple):
     """What is measured.
 
     Attributes:
-        env: The environment.
+        env: Import path of the environment's module.
         args: Keywords for it.
-        steps: Environment steps of a run.
-        settings: The run's, where they are not the defaults.
-        costs: Whether to measure the curriculum's cost.
+        settings: The trainer's, where they are not the defaults.
+        costs: The modes in which the curriculum's cost is measured.
     """
 
     env: str
     args: dict[str, Any]
-    steps: int
     settings: dict[str, Any]
-    costs: bool = False
-
-
-class Measured(NamedTuple):
-    """What came of a run.
-
-    Attributes:
-        rate: Env steps per second.
-        cpu: CPU time of all processes, µs per env step, the start of the run included.
-        training: The share of the seconds that was spent on training.
-    """
-
-    rate: float
-    cpu: float = 0.0
-    training: float = 0.0
+    costs: tuple[str, ...] = ()
 
 
 BURN, WAIT = {"cost": 200.0}, {"cost": 200.0, "wait": True}
 SPIN: dict[str, Any] = {"envs_per_worker": 16}
 LSTM: dict[str, Any] = {**SPIN, "recurrent": "lstm"}
-CASES = {
-    "burn": Case("games.spin", BURN, 64_000, SPIN, costs=True),
-    "wait": Case("games.spin", WAIT, 48_000, SPIN),
-    "burn, LSTM": Case("games.spin", BURN, 32_000, LSTM),
-    "wait, LSTM": Case("games.spin", WAIT, 32_000, LSTM),
-    "apple race": Case("macurr.envs.apple_race_v0", {}, 240_000, {}, costs=True),
+MAPPO: dict[str, Any] = {
+    "envs_per_worker": 32,
+    "opponents": "none",
+    "centralised_critic": True,
+    "recurrent": "gru",
+    "recurrent_size": 64,
+    "hidden": [64],
+    "rollout": 25,
+    "epochs": 10,
+    "minibatches": 1,
 }
-SMOKE = Case("macurr.envs.apple_race_v0", {}, 6144, {"rollout": 16}, costs=True)
+CASES = {
+    "burn": Case("games.spin", BURN, SPIN, ("sync", "async")),
+    "wait": Case("games.spin", WAIT, SPIN),
+    "burn, LSTM": Case("games.spin", BURN, LSTM),
+    "wait, LSTM": Case("games.spin", WAIT, LSTM),
+    "simple_spread, MAPPO": Case("mpe2.simple_spread_v3", {}, MAPPO),
+    "apple race": Case("macurr.envs.apple_race_v0", {}, {}, ("sync", "async")),
+}
+SMOKE = Case("macurr.envs.apple_race_v0", {}, {"rollout": 16}, ("sync",))
 WORKERS = 2
-WARM = 2
-"""Updates that are not counted: processes start, caches are cold."""
+WARM = 8
+"""Updates before anything is counted: processes start, caches are cold."""
 
-FREE = """
-import json, sys, time
+NEVER = 1_000_000_000
+SAME = {"opponents": "self", "snapshot_every": NEVER}
+"""Where nobody chooses, the first snapshot is played all the time; so it is where levels are replayed."""
+
+MODES: dict[str, dict[str, Any]] = {"free": {}, "sync": {"async_rl": False}, "async": {"async_rl": True}}
+COSTS: dict[str, dict[str, Any]] = {"replayed": SAME, "drawn": {**SAME, "curriculum": "dr"}}
+
+RUN = """
+import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from macurr.training.envs import make_env
-path, args, steps = sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
-import numpy as np
-env = make_env(path, args)
-moves = np.random.default_rng(0).integers(5, size=(4096, 2)).tolist()
-env.reset(seed=0)
-sys.stdin.readline()
-start, level = time.perf_counter(), 0
-for i in range(steps):
-    env.step(dict(zip(env.possible_agents, moves[i % 4096])))
-    if not env.agents:
-        level += 1
-        env.reset(seed=level % 2000)
-print(time.perf_counter() - start)
+import training_throughput
+getattr(training_throughput, sys.argv[2])(json.loads(sys.argv[3]))
 """
+
+
+# What programs do
+
+
+def step_freely(counted: Mapping[str, Any]) -> None:
+    """Step one environment for ever."""
+    env = parallel_env(**counted)
+    spaces = [env.action_space(agent) for agent in env.possible_agents]
+    for seed, space in enumerate(spaces):
+        space.seed(seed)
+    moves = [
+        {agent: space.sample() for agent, space in zip(env.possible_agents, spaces, strict=True)}
+        for _ in range(4096)
+    ]
+    level = 0
+    while True:
+        env.reset(seed=level % 2000)
+        level += 1
+        for move in moves:
+            env.step(move)
+            if not env.agents:
+                break
+
+
+def step_all_freely(counted: Mapping[str, Any]) -> None:
+    """As many processes as a trainer has workers."""
+    workers = [subprocess.Popen(command_of("step_freely", counted)) for _ in range(WORKERS)]
+    for worker in workers:
+        worker.wait()
+
+
+def train_on(settings: Mapping[str, Any]) -> None:
+    """Train for ever, with a curriculum or a stand-in."""
+    settings = {key: tuple(x) if isinstance(x, list) else x for key, x in settings.items()}
+    config = TrainConfig.of(
+        steps=NEVER,
+        workers=WORKERS,
+        decorrelate=0,
+        seed=0,
+        seeds=1,
+        matrix_seeds=1,
+        capacity=4,
+        checkpoint_minutes=60.0,
+        report=False,
+        tensorboard=False,
+        **settings,
+    )
+    with connected(settings.get("curriculum") != "dr"):
+        train(config)
 
 
 def without_curriculum(curriculum: Any, *args: Any, **options: Any) -> Any:
@@ -128,132 +172,104 @@ def connected(real: bool) -> Iterator[None]:
         engines.make_multiprocessing_curriculum = kept
 
 
-def free_rate(case: Case) -> float:
-    """Env steps per second of processes that do nothing but step."""
-    each = case.steps // 2 // WORKERS
-    command = [sys.executable, "-c", FREE, json.dumps(sys.path), case.env, json.dumps(case.args), str(each)]
-    workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(WORKERS)
-    ]
-    answers = [worker.communicate("go\n")[0] for worker in workers]
-    return sum(each / float(answer) for answer in answers)
+# What is measured of them
 
 
-class Mode(NamedTuple):
-    """How the trainer runs.
+def command_of(function: str, argument: Mapping[str, Any]) -> list[str]:
+    """A program that calls a function of this module."""
+    return [sys.executable, "-c", RUN, json.dumps(sys.path), function, json.dumps(argument)]
 
-    Attributes:
-        async_rl: Whether it collects and trains at the same time.
-        opponents: Who is played against.
-        snapshot_every: Updates between two snapshots. Where nobody chooses, the first one is played all the time.
-        curriculum: Whether a curriculum chooses the levels, or nobody does.
+
+def program_of(case: Case, mode: Mapping[str, Any], folder: Path) -> Program:
+    """A program that counts its steps; `mode` without any settings steps freely."""
+    counts = folder / "counts"
+    counts.mkdir(parents=True)
+    counted = {"env": case.env, "args": case.args, "folder": str(counts)}
+    settings = {"env": "measuring.counted", "env_args": counted, "out": str(folder / "run")}
+    command = (
+        command_of("train_on", {**settings, **case.settings, **mode})
+        if mode
+        else command_of("step_all_freely", counted)
+    )
+    return Program(command, lambda: steps_in(str(counts)))
+
+
+def updates(folder: Path) -> list[dict[str, float]]:
+    """What the trainer has written about its time so far."""
+    file = folder / "run" / "timing.csv"
+    if not file.exists():
+        return []
+    with file.open() as lines:
+        return [{key: float(value or 0) for key, value in row.items()} for row in csv.DictReader(lines)]
+
+
+def measure(
+    case: Case, modes: Mapping[str, Mapping[str, Any]], rounds: int, seconds: float, warm: int
+) -> tuple[Rounds, dict[str, float]]:
+    """Let programs take turns.
+
+    Returns:
+        What they did, and each one's share of time that went into training: the median over updates, few of which
+        it was stopped in the middle of.
     """
-
-    async_rl: bool
-    opponents: str = "pfsp"
-    snapshot_every: int = 5
-    curriculum: bool = True
-
-
-NEVER = 1_000_000
-MODES = {"sync": Mode(False), "async": Mode(True)}
-COSTS = {
-    "sync, levels replayed": Mode(False, "self", NEVER),
-    "sync, levels drawn": Mode(False, "self", NEVER, curriculum=False),
-    "async, levels replayed": Mode(True, "self", NEVER),
-    "async, levels drawn": Mode(True, "self", NEVER, curriculum=False),
-}
-
-
-def trained(case: Case, mode: Mode, seed: int) -> Measured:
-    """A run of the trainer; seconds count from the end of the warm-up to the end of training."""
-    before = cpu_seconds()
-    with tempfile.TemporaryDirectory() as folder, connected(mode.curriculum):
-        config = TrainConfig.of(
-            env=case.env,
-            env_args=case.args,
-            curriculum="plr" if mode.curriculum else "dr",
-            opponents=mode.opponents,
-            snapshot_every=mode.snapshot_every,
-            steps=case.steps,
-            workers=WORKERS,
-            async_rl=mode.async_rl,
-            decorrelate=0,
-            seed=seed,
-            seeds=1,
-            matrix_seeds=1,
-            capacity=4,
-            report=False,
-            tensorboard=False,
-            out=f"{folder}/run",
-            **case.settings,
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folders = {name: root / str(number) for number, name in enumerate(modes)}
+        programs = {}
+        for name, mode in modes.items():
+            programs[name] = program_of(case, mode, folders[name])
+            stack.callback(programs[name].end)
+        for name, mode in modes.items():
+            least = warm if mode else 0
+            programs[name].wait_for(lambda least=least, name=name: len(updates(folders[name])) >= least)
+        for program in programs.values():
+            program.stop()
+        found = Rounds(programs, rounds, seconds)
+        rows = {name: updates(folder)[warm:] for name, folder in folders.items()}
+    shares = {
+        name: statistics.median(
+            row["train"] / spent for row, spent in zip(each[1:], durations(each), strict=True)
         )
-        result = train(config)
-        with result.run.metrics.open() as metrics, result.run.timing.open() as timing:
-            at = [float(row["steps"]) for row in csv.DictReader(metrics)]
-            rows = [
-                {key: float(row[key] or 0) for key in ("seconds", "train")} for row in csv.DictReader(timing)
-            ]
-    seconds = rows[-1]["seconds"] - rows[WARM - 1]["seconds"]
-    training = sum(row["train"] for row in rows[WARM:])
-    cpu = 1e6 * (cpu_seconds() - before) / at[-1]
-    return Measured((at[-1] - at[WARM - 1]) / seconds, cpu, training / seconds)
+        for name, each in rows.items()
+        if len(each) > 1
+    }
+    return found, shares
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and of its descendants that have ended."""
-    each = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(used.ru_utime + used.ru_stime for used in each)
+def durations(rows: Sequence[Mapping[str, float]]) -> list[float]:
+    """Seconds of each update but the first."""
+    return [after["seconds"] - before["seconds"] for before, after in pairwise(rows)]
 
 
-def measure(case: Case, modes: Mapping[str, Mode], repetitions: int) -> dict[str, list[Measured]]:
-    """Every mode and free stepping, one of each per repetition."""
-    measured: dict[str, list[Measured]] = {key: [] for key in ("free", *modes)}
-    for repetition in range(repetitions):
-        measured["free"].append(Measured(free_rate(case)))
-        # To and fro: whatever drifts is for and against each side alike.
-        for key in list(modes)[:: 1 if repetition % 2 == 0 else -1]:
-            measured[key].append(trained(case, modes[key], repetition))
-    return measured
+def faster(one: Turn, other: Turn) -> float:
+    return one.rate / other.rate
 
 
-def ratios(measured: dict[str, list[Measured]], above: str, below: str) -> list[float]:
-    """The ratios of rates within repetitions."""
-    return [a.rate / b.rate for a, b in zip(measured[above], measured[below], strict=True)]
+def slower(one: Turn, other: Turn) -> float:
+    return 1.0 - one.rate / other.rate
 
 
-def told(values: Sequence[float], form: str) -> str:
-    """The median, and between what the values lie."""
-    middle, low, high = (
-        format(value, form) for value in (statistics.median(values), min(values), max(values))
-    )
-    return f"{middle:>8}   ({low} to {high})"
+def dearer(one: Turn, other: Turn) -> float:
+    """In µs of CPU time a step."""
+    return 1e6 * (one.cpu / max(one.done, 1) - other.cpu / max(other.done, 1))
 
 
-def report(name: str, measured: dict[str, list[Measured]]) -> None:
-    """Print what was measured of one environment."""
-    print(f"\n{name}: env steps/s, {WORKERS} workers, median of {len(measured['free'])}")
-    for key, values in measured.items():
-        rate = statistics.median(value.rate for value in values)
-        print(f"  {key:<28}{rate:>10,.0f}   {statistics.median(ratios(measured, key, 'free')):>6.1%} of free")
-    print(f"  async / sync             {told(ratios(measured, 'async', 'sync'), '.2f')}")
-    print(f"  sync spends on training  {told([value.training for value in measured['sync']], '.1%')}")
+def report(name: str, case: Case, rounds: int, seconds: float, warm: int = WARM) -> None:
+    """Measure one environment, and print what was measured."""
+    found, shares = measure(case, MODES, rounds, seconds, warm)
+    print(f"\n{name}: env steps/s, {WORKERS} workers, {rounds} turns of {seconds:g} s")
     for key in MODES:
-        if f"{key}, levels drawn" in measured:
-            report_cost(measured, f"{key}, levels replayed", f"{key}, levels drawn", key)
-
-
-def report_cost(measured: dict[str, list[Measured]], replayed: str, drawn: str, mode: str) -> None:
-    """Print what a curriculum costs: the speed that it takes, and its CPU time as a share of all cores'."""
-    taken = [1.0 - ratio for ratio in ratios(measured, replayed, drawn)]
-    cpu = [a.cpu - b.cpu for a, b in zip(measured[replayed], measured[drawn], strict=True)]
-    whole = [WORKERS * 1e6 / value.rate for value in measured[drawn]]
-    share = [a / b for a, b in zip(cpu, whole, strict=True)]
-    print(f"  curriculum takes, {mode:<7}{told(taken, '.1%')} of the speed")
-    print(
-        f"                           {told(cpu, '.1f')} µs of CPU a step, {told(share, '.1%')} of {WORKERS} cores"
-    )
+        turn, free = found.whole(key), found.compared(faster, key, "free").value
+        print(f"  {key:<8}{turn.rate:>10,.0f}   {free:>6.1%} of free")
+    print(f"  async / sync             {found.compared(faster, 'async', 'sync').told('.2f')}")
+    print(f"  sync spends on training  {shares.get('sync', 0.0):.0%} of its time", flush=True)
+    for mode in case.costs:
+        pair = {key: {**MODES[mode], **settings} for key, settings in COSTS.items()}
+        found, _ = measure(case, pair, rounds, seconds, warm)
+        rate, taken = found.whole("drawn"), found.compared(slower, "replayed", "drawn")
+        cpu = found.compared(dearer, "replayed", "drawn")
+        print(f"  curriculum takes, {mode:<6} {taken.told('.1%')} of {rate.rate:,.0f} steps/s")
+        print(f"                           {cpu.told('.1f')} µs of CPU a step", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -261,17 +277,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--smoke", action="store_true", help="a few seconds, for the tests")
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=30, help="turns of each program")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of a turn")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args(arguments)
     if options.smoke:
-        some = ("sync", "async", "sync, levels replayed", "sync, levels drawn")
-        report("smoke", measure(SMOKE, {key: {**MODES, **COSTS}[key] for key in some}, 1))
+        report("smoke", SMOKE, rounds=2, seconds=0.5, warm=1)
         return
     for name in options.cases:
-        case = CASES[name]
-        modes = {**MODES, **COSTS} if case.costs else MODES
-        report(name, measure(case, modes, options.repetitions))
+        report(name, CASES[name], options.rounds, options.seconds)
 
 
 if __name__ == "__main__":

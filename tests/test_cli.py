@@ -1,5 +1,6 @@
 """The command: its errors, its help, Ctrl-C, and one run from a shell."""
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+import macurr.training
 from macurr.cli import main
 from macurr.cli.ending import Terminated, terminable
 from macurr.cli.settings import flag
@@ -457,6 +459,69 @@ def test_sigterm_ends_a_command_as_ctrl_c_does_and_is_given_back():
     with pytest.raises(Terminated):
         work()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+LOST = """
+import os, signal, sys
+from macurr.cli.ending import Terminated, terminable
+
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        for _ in range(1000):  # the handler runs in here, and nobody above is told of what it raises
+            pass
+
+with terminable() as wish:
+    wish.heed()
+    thing = Finalised()
+    del thing
+    print("went on", flush=True)
+    try:
+        wish.heed()
+    except KeyboardInterrupt as ended:
+        print(type(ended).__name__)
+"""
+
+
+@pytest.mark.parametrize(("sent", "raised"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "Terminated")])
+def test_a_signal_that_a_finaliser_swallowed_is_heeded_later(sent, raised):
+    result = subprocess.run(
+        [sys.executable, "-c", LOST, sent], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, f"went on\n{raised}\n")
+    assert "Exception ignored" in result.stderr, "which is why it has to be remembered"
+
+
+def test_training_ends_between_two_updates_where_a_signal_was_swallowed(monkeypatch, capsys):
+    seen = []
+
+    def train(config, listener):
+        listener.began(None, config)
+        wish = listener._wish
+        with contextlib.suppress(KeyboardInterrupt):
+            wish.interrupt(signal.SIGINT, None)
+        listener.updated("first")
+        pytest.fail("nobody heard")
+
+    class Display:
+        run = None
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def began(self, run, config):
+            seen.append("began")
+
+        def updated(self, status):
+            seen.append(status)
+
+    monkeypatch.setattr(macurr.training, "train", train)
+    monkeypatch.setattr(macurr.training, "make_display", Display)
+    assert (call("train"), seen) == (130, ["began", "first"])
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_sigterm_is_left_alone_in_other_threads_and_where_it_is_ignored():

@@ -1,4 +1,4 @@
-"""SIGTERM, which batch systems, containers and `kill` send, as an orderly end of the command."""
+"""Signals that ask the command to end: SIGTERM, which batch systems, containers and `kill` send, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Terminated", "terminable"]
+__all__ = ["Terminated", "Wish", "terminable"]
 
 _SAME = 2.0
 """Seconds within which a further signal is the same wish: `timeout` sends one to the process, then to its group."""
@@ -20,30 +20,62 @@ class Terminated(KeyboardInterrupt):
     """Somebody has asked the command to end, as Ctrl-C does, but by SIGTERM."""
 
 
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Let the first SIGTERM raise `Terminated` in the main thread, for the time of a `with` block.
+class Wish:
+    """That the command shall end, as somebody has said by a signal.
 
-    One that comes some seconds later ends the process at once. Nothing is changed in other threads, nor where SIGTERM
-    is ignored.
+    What a signal raises goes lost where Python cannot pass it on: in a finaliser, a weak reference's callback. So it is
+    remembered, and raised again by `heed`.
     """
-    before = signal.getsignal(signal.SIGTERM)
-    main = threading.current_thread() is threading.main_thread()
-    if not main or before in {signal.SIG_IGN, None}:
-        yield
-        return
-    first: list[float] = []
 
-    def end(number: int, _: FrameType | None) -> None:
-        if not first:
-            first.append(time.monotonic())
+    def __init__(self) -> None:
+        self._kind: type[KeyboardInterrupt] | None = None
+        self._terminated: float | None = None
+
+    def heed(self) -> None:
+        """Raise what a signal raised before.
+
+        Raises:
+            KeyboardInterrupt: somebody has asked for the end; `Terminated` if by SIGTERM.
+        """
+        if self._kind is not None:
+            raise self._kind
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """The handler of SIGINT."""
+        self._kind = self._kind or KeyboardInterrupt
+        signal.default_int_handler(number, frame)
+
+    def terminate(self, number: int, _: FrameType | None) -> None:
+        """The handler of SIGTERM: the first one raises, one that comes some seconds later ends the process at once."""
+        if self._terminated is None:
+            self._kind, self._terminated = Terminated, time.monotonic()
             raise Terminated
-        if time.monotonic() - first[0] > _SAME:
+        if time.monotonic() - self._terminated > _SAME:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGTERM, end)
+
+@contextmanager
+def terminable() -> Iterator[Wish]:
+    """Let SIGTERM raise `Terminated` in the main thread as Ctrl-C raises, for the time of a `with` block.
+
+    A SIGTERM that comes some seconds after the first one ends the process at once. Nothing is changed in other
+    threads, where SIGTERM is ignored, or where somebody else handles SIGINT.
+    """
+    wish = Wish()
+    if threading.current_thread() is not threading.main_thread():
+        yield wish
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {}
+    if before[signal.SIGINT] is signal.default_int_handler:
+        handlers[signal.SIGINT] = wish.interrupt
+    if before[signal.SIGTERM] not in {signal.SIG_IGN, None}:
+        handlers[signal.SIGTERM] = wish.terminate
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     try:
-        yield
+        yield wish
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in handlers:
+            signal.signal(number, before[number])  # type: ignore[index]  # a signal is its number

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from macurr.cli.ending import Terminated, terminable
+from macurr.cli.ending import Terminated, Wish, terminable
 from macurr.cli.options import DONE, INTERRUPTED, TERMINATED, Wide
 from macurr.cli.settings import add_settings, flag, of_file, of_options
 from macurr.errors import ConfigError
@@ -81,9 +81,9 @@ def _run(work: Callable[[Any], Any]) -> int:
     """Train under a display, then say what came of it and where it is."""
     from macurr.training import make_display
 
-    with terminable(), make_display() as display:
+    with terminable() as wish, make_display() as display:
         try:
-            result = work(display)
+            result = work(_Heeding(display, wish))
         except KeyboardInterrupt as ended:
             if display.run is None or not display.run.checkpoint.exists():
                 raise
@@ -98,3 +98,21 @@ def _run(work: Callable[[Any], Any]) -> int:
     if result.run.tensorboard.exists():
         print(f"Curves: tensorboard --logdir {result.run.tensorboard}")
     return DONE
+
+
+class _Heeding:
+    """A display that passes everything on, and between two updates raises what a signal's handler raised in vain."""
+
+    def __init__(self, display: Any, wish: Wish) -> None:
+        self._display, self._wish = display, wish
+
+    def updated(self, status: Any) -> None:
+        self._display.updated(status)
+        self._wish.heed()
+
+    def evaluating(self, done: int, total: int) -> None:
+        self._display.evaluating(done, total)
+        self._wish.heed()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._display, name)

@@ -15,8 +15,8 @@ from typing_extensions import override
 from macurr.errors import ConfigError, MissingDependencyError
 from macurr.training.imports import line_of
 from macurr.training.tuned import TunedSeeds, TunedTurns
-from macurr.training.turns import ScheduledTurns, SeedTurns
-from macurr.wrappers import AECSyncWrapper, PettingZooSyncWrapper, SeedTaskWrapper
+from macurr.training.turns import ScheduledTurns
+from macurr.wrappers import AECSeedTaskWrapper, AECSyncWrapper, PettingZooSyncWrapper, SeedTaskWrapper
 
 __all__ = ["Env", "EnvSource", "ScheduledWrapper", "make_env", "make_scheduled_env", "make_training_env"]
 
@@ -164,7 +164,7 @@ def make_training_env(
     env = source.make()
     names = [env.possible_agents[learner] for learner in learners]
     if isinstance(env, AECEnv):
-        turns = SeedTurns(env) if tuned is None else TunedTurns(env, source, tuned)
+        turns = AECSeedTaskWrapper(env) if tuned is None else TunedTurns(env, source, tuned)
         return AECSyncWrapper(turns, components, learners=names)
     seeds = SeedTaskWrapper(env) if tuned is None else TunedSeeds(env, source, tuned)
     return PettingZooSyncWrapper(seeds, components, learners=names)

@@ -17,8 +17,7 @@ from typing_extensions import override
 
 from macurr.curriculum import Curriculum, CurriculumWrapper, State, check_state
 from macurr.errors import ConfigError, StateError, UsageError
-from macurr.training.turns import SeedTurns
-from macurr.wrappers import SeedTaskWrapper
+from macurr.wrappers import AECSeedTaskWrapper, SeedTaskWrapper
 
 if TYPE_CHECKING:
     from macurr.training.envs import EnvSource
@@ -219,7 +218,7 @@ class TunedSeeds(SeedTaskWrapper):
         return super().reset(seed, options, new_task)
 
 
-class TunedTurns(SeedTurns):
+class TunedTurns(AECSeedTaskWrapper):
     """The same of a turn-based environment.
 
     Args:
@@ -233,6 +232,8 @@ class TunedTurns(SeedTurns):
         self._rebuilt = Rebuilt(source, prefix)
 
     @override
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None, new_task: Any = None
+    ) -> None:
         self.env = self._rebuilt.renewed(self.env, options)
-        super().reset(seed, options)
+        super().reset(seed, options, new_task)

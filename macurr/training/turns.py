@@ -14,20 +14,10 @@ from macurr.errors import ConfigError
 from macurr.training.layout import Layout
 from macurr.training.members import Final, Place
 from macurr.wrappers._client import task_info
-from macurr.wrappers.tasks import check_seed, take_task
 
-__all__ = ["ScheduledTurns", "SeedTurns", "TurnMember"]
+__all__ = ["ScheduledTurns", "TurnMember"]
 
 Env = AECEnv[str, Any, Any]
-
-
-class SeedTurns(BaseWrapper[str, Any, Any]):
-    """The task is the reset seed of a turn-based environment, as with `SeedTaskWrapper`."""
-
-    @override
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        task, options = take_task(options, None)
-        self.env.reset(seed=seed if task is None else check_seed(task), options=options)
 
 
 class ScheduledTurns(BaseWrapper[str, Any, Any]):

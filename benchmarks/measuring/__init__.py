@@ -1,0 +1,1 @@
+"""Means of the benchmarks: programs that take turns, steps that are counted."""
