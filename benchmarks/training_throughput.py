@@ -19,25 +19,17 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from importlib import import_module
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from games.nowhere import Drawn, Nowhere
-from measuring.counted import parallel_env, steps_in
+from measuring.counted import steps_in
+from measuring.programs import NEVER, WORKERS, command_of
 from measuring.turns import Program, Rounds, Turn
-
-from macurr import make_local_curriculum
-from macurr.training import TrainConfig, train
 
 
 class Case(NamedTuple):
@@ -71,117 +63,26 @@ MAPPO: dict[str, Any] = {
     "minibatches": 1,
 }
 CASES = {
-    "burn": Case("games.spin", BURN, SPIN, ("sync", "async")),
-    "wait": Case("games.spin", WAIT, SPIN),
-    "burn, LSTM": Case("games.spin", BURN, LSTM),
-    "wait, LSTM": Case("games.spin", WAIT, LSTM),
+    "burn": Case("measuring.spin", BURN, SPIN, ("sync", "async")),
+    "wait": Case("measuring.spin", WAIT, SPIN),
+    "burn, LSTM": Case("measuring.spin", BURN, LSTM),
+    "wait, LSTM": Case("measuring.spin", WAIT, LSTM),
     "simple_spread, MAPPO": Case("mpe2.simple_spread_v3", {}, MAPPO),
     "apple race": Case("macurr.envs.apple_race_v0", {}, {}, ("sync", "async")),
 }
 SMOKE = Case(
     "macurr.envs.apple_race_v0", {}, {"rollout": 16, "envs_per_worker": 8, "minibatches": 1}, ("sync",)
 )
-WORKERS = 2
 FINER = 5
 """Turns for the curriculum's cost to each for the rates; they are half as long."""
 WARM = 8
 """Updates before anything is counted: processes start, caches are cold."""
 
-NEVER = 1_000_000_000
 SAME = {"opponents": "self", "snapshot_every": NEVER}
 """Where nobody chooses, the first snapshot is played all the time; so it is where levels are replayed."""
 
 MODES: dict[str, dict[str, Any]] = {"free": {}, "sync": {"async_rl": False}, "async": {"async_rl": True}}
 COSTS: dict[str, dict[str, Any]] = {"replayed": SAME, "drawn": {**SAME, "curriculum": "dr"}}
-
-RUN = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-import training_throughput
-getattr(training_throughput, sys.argv[2])(json.loads(sys.argv[3]))
-"""
-
-
-# What programs do
-
-
-def step_freely(counted: Mapping[str, Any]) -> None:
-    """Step one environment for ever."""
-    env = parallel_env(**counted)
-    spaces = [env.action_space(agent) for agent in env.possible_agents]
-    for seed, space in enumerate(spaces):
-        space.seed(seed)
-    moves = [
-        {agent: space.sample() for agent, space in zip(env.possible_agents, spaces, strict=True)}
-        for _ in range(4096)
-    ]
-    level = 0
-    while True:
-        env.reset(seed=level % 2000)
-        level += 1
-        for move in moves:
-            env.step(move)
-            if not env.agents:
-                break
-
-
-def step_all_freely(counted: Mapping[str, Any]) -> None:
-    """As many processes as a trainer has workers."""
-    workers = [subprocess.Popen(command_of("step_freely", counted)) for _ in range(WORKERS)]
-    for worker in workers:
-        worker.wait()
-
-
-def train_on(settings: Mapping[str, Any]) -> None:
-    """Train for ever, with a curriculum or a stand-in."""
-    settings = {key: tuple(x) if isinstance(x, list) else x for key, x in settings.items()}
-    config = TrainConfig.of(
-        steps=NEVER,
-        workers=WORKERS,
-        decorrelate=0,
-        seed=0,
-        seeds=1,
-        matrix_seeds=1,
-        capacity=4,
-        checkpoint_minutes=60.0,
-        report=False,
-        tensorboard=False,
-        **settings,
-    )
-    with connected(settings.get("curriculum") != "dr"):
-        train(config)
-
-
-def without_curriculum(curriculum: Any, *args: Any, **options: Any) -> Any:
-    """A curriculum that no environment reaches."""
-    space, rng = curriculum.task_space, np.random.default_rng(0)
-    tasks = [space.sample(rng) for _ in range(2000)]
-    synced = make_local_curriculum(curriculum)
-    synced.components = Nowhere([Drawn(task, space.decode(task), {}) for task in tasks])  # type: ignore[assignment]
-    return synced
-
-
-@contextmanager
-def connected(real: bool) -> Iterator[None]:
-    """Let the trainer's environments reach the curriculum, or the stand-in."""
-    engines: Any = import_module(
-        "macurr.training.engines"
-    )  # no public name: this is a stand-in, not a setting
-    kept = engines.make_multiprocessing_curriculum
-    if not real:
-        engines.make_multiprocessing_curriculum = without_curriculum
-    try:
-        yield
-    finally:
-        engines.make_multiprocessing_curriculum = kept
-
-
-# What is measured of them
-
-
-def command_of(function: str, argument: Mapping[str, Any]) -> list[str]:
-    """A program that calls a function of this module."""
-    return [sys.executable, "-c", RUN, json.dumps(sys.path), function, json.dumps(argument)]
 
 
 def program_of(case: Case, mode: Mapping[str, Any], folder: Path) -> Program:
@@ -298,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args(arguments)
     if options.smoke:
-        report("smoke", SMOKE, rounds=1, seconds=1.0, warm=1)
+        report("smoke", SMOKE, rounds=1, seconds=0.4, warm=1)
         return
     for name in options.cases:
         report(name, CASES[name], options.rounds, options.seconds)
