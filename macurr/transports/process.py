@@ -54,48 +54,31 @@ class ProcessComponents:
 
     def shared(self) -> SharedComponents:
         """The same address for environments that one thread of a process steps: they share one socket."""
-        return SharedComponents(self)
+        return SharedComponents(self.address, self.timeout, self.maxsize)
 
 
-class SharedComponents:
+class SharedComponents(ProcessComponents):
     """The address of a curriculum for environments that one thread of a process steps: they share one socket.
 
     So that the curriculum's process reads what several of them send, and answers them, in one go. Each environment
     still has its own id, order of updates and stock of tasks, and leaves for itself when it is closed. What breaks the
     socket ends the connection of all, such as a curriculum that refuses one of them. A copy, made by pickling, deep
     copy or fork, makes a socket of its own.
-
-    Args:
-        components: The curriculum's address.
     """
 
-    def __init__(self, components: ProcessComponents) -> None:
-        self._components = components
+    def __init__(self, address: Address, timeout: float, maxsize: int) -> None:
+        super().__init__(address, timeout, maxsize)
         self._channel: Channel | None = None
 
-    def connect(self, spec: EnvSpec) -> ProcessLink:
-        """Register one environment.
-
-        Raises:
-            CurriculumLost: nobody listens at the address.
-            UsageError: the curriculum refuses the environment.
-            TransportError: the key does not fit.
-        """
-        return self.connect_many(spec, 1)[0]
-
+    @override
     def connect_many(self, spec: EnvSpec, count: int) -> list[ProcessLink]:
         """Register several environments."""
         if self._channel is None or not self._channel.usable:
-            where = self._components
-            self._channel = Channel(where.address, where.timeout, where.maxsize)
+            self._channel = Channel(self.address, self.timeout, self.maxsize)
         return self._channel.register(spec, count)
 
-    def shared(self) -> SharedComponents:
-        """Another such address, with a socket of its own."""
-        return SharedComponents(self._components)
-
     def __reduce__(self) -> Any:
-        return SharedComponents, (self._components,)
+        return SharedComponents, (self.address, self.timeout, self.maxsize)
 
 
 class MultiProcessingCurriculum(SyncedCurriculum):
